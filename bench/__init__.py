@@ -1,0 +1,1 @@
+"""Costs as ratios to plain references, measured in one run."""

@@ -1,0 +1,1 @@
+"""Where the intensity comes from, whether it is plausible, and who has heard it."""

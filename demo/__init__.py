@@ -1,0 +1,1 @@
+"""A day of grid intensity steering a real Triton, shown in a terminal."""

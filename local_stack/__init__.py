@@ -1,0 +1,1 @@
+"""The real parts on one machine: broker, database, Triton and the three services as child processes."""

@@ -1,0 +1,1 @@
+"""Energy, latency and error of every variant, measured on a live Triton."""

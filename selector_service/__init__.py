@@ -1,0 +1,1 @@
+"""What the rolling range is, and which variant (or mix) answers now."""

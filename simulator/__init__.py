@@ -1,0 +1,1 @@
+"""Intensity and request traces through the policies that serve."""

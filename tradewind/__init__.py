@@ -1,0 +1,1 @@
+"""The shared vocabulary of Tradewind's services: units, readings, decisions, catalogue, policies."""

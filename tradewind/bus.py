@@ -1,0 +1,262 @@
+"""The event bus: MQTT through paho, seen from asyncio.
+
+A message is acknowledged to the broker only when the consumer says that it is done with it, so what a crash
+interrupts is delivered again. Publishing returns when the broker has acknowledged.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from tradewind import topics
+from tradewind.errors import InvalidInput, NotReady
+from tradewind.logs import get_logger
+
+log = get_logger(__name__)
+
+SESSION_EXPIRY_S = 7 * 24 * 3600
+"""How long a broker keeps what a persistent session has missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is and how to sign in."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    tls: bool = False
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+
+
+def parse_broker_url(url: str) -> BrokerAddress:
+    """The address in `mqtt://user:password@host:1883` or `mqtts://…`; InvalidInput never repeats the URL."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InvalidInput("the broker's URL is not one: write it as mqtt://host:1883") from error
+    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
+        raise InvalidInput("the broker's URL must begin with mqtt:// or mqtts:// and name a host")
+    tls = parts.scheme == "mqtts"
+    return BrokerAddress(
+        host=parts.hostname,
+        port=port or (8883 if tls else 1883),
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls=tls,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What came in on a topic; `done` it once it may be forgotten."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    packet_id: int
+    qos: int
+    connection: int
+    """Which connection brought it: an acknowledgement on a later one would name a stranger's packet."""
+
+
+class Bus:
+    """One connection to the broker, kept up by paho in a thread of its own; all methods are for the event loop."""
+
+    def __init__(
+        self,
+        address: BrokerAddress,
+        client_id: str,
+        *,
+        subscriptions: Sequence[str] = (),
+        persistent: bool = False,
+        status_name: str | None = None,
+        max_waiting: int = 20_000,
+    ) -> None:
+        self._address = address
+        self._subscriptions = subscriptions
+        self._persistent = persistent
+        self._status_topic = topics.service_status(status_name) if status_name else None
+        self._loop = asyncio.get_running_loop()
+        self._inbox: deque[Message] = deque()
+        self._arrived = asyncio.Event()
+        self._wake_scheduled = False
+        self._connection = 0
+        self._outstanding: dict[int, asyncio.Future[None]] = {}
+        self.connected = asyncio.Event()
+        self.reconnections = 0
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        self._client.max_inflight_messages_set(1_000)
+        self._client.max_queued_messages_set(max_waiting)
+        self._configure()
+
+    def _configure(self) -> None:
+        client, address = self._client, self._address
+        if address.username is not None:
+            client.username_pw_set(address.username, address.password)
+        if address.tls:
+            client.tls_set(
+                ca_certs=address.ca_file,
+                certfile=address.certificate_file,
+                keyfile=address.key_file,
+                tls_version=ssl.PROTOCOL_TLS_CLIENT,
+            )
+        if self._status_topic:
+            client.will_set(self._status_topic, b"offline", qos=1, retain=True)
+        client.reconnect_delay_set(min_delay=1, max_delay=10)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+
+    def start(self) -> None:
+        """Begins connecting; a broker that is away is tried again until `stop`."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S if self._persistent else 0
+        self._client.connect_async(
+            self._address.host,
+            self._address.port,
+            keepalive=20,
+            clean_start=not self._persistent,
+            properties=properties,
+        )
+        self._client.loop_start()
+
+    async def stop(self) -> None:
+        """Says `offline`, disconnects and ends paho's thread."""
+        if self._status_topic and self.connected.is_set():
+            self._client.publish(self._status_topic, b"offline", qos=1, retain=True)
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+        self._fail_outstanding()
+
+    async def messages(self, at_most: int = 1_000) -> list[Message]:
+        """What has arrived, at least one message; in order of arrival."""
+        while not self._inbox:
+            self._arrived.clear()
+            if not self._inbox:
+                await self._arrived.wait()
+        taken: list[Message] = []
+        while self._inbox and len(taken) < at_most:
+            taken.append(self._inbox.popleft())
+        return taken
+
+    def done(self, messages: Sequence[Message]) -> None:
+        """Acknowledges messages to the broker: they are stored, or never to be stored."""
+        for message in messages:
+            if message.qos and message.connection == self._connection:
+                self._client.ack(message.packet_id, message.qos)
+
+    async def publish(
+        self, topic: str, payload: bytes | str, *, retain: bool = False, expiry_s: float | None = None
+    ) -> None:
+        """Publishes with QoS 1 and returns once the broker has it; NotReady when the connection is or goes away.
+
+        What was not acknowledged is for the caller to publish again: nothing waits in memory for a broker to return.
+        """
+        if not self.connected.is_set():
+            raise NotReady("the broker is away")
+        properties = None
+        if expiry_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, round(expiry_s))
+        future: asyncio.Future[None] = self._loop.create_future()
+        sent = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise NotReady("the broker is away")
+        # on_publish reaches the loop through call_soon_threadsafe, so it cannot run before this line.
+        self._outstanding[sent.mid] = future
+        try:
+            await future
+        finally:
+            self._outstanding.pop(sent.mid, None)
+
+    # paho's thread from here on: only call_soon_threadsafe touches the loop.
+
+    def _on_connect(
+        self, client: mqtt.Client, _data: Any, _flags: mqtt.ConnectFlags, reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            log.error("broker refused the connection", host=self._address.host, reason=str(reason))
+            return
+        self._connection += 1  # Only this thread writes it, before the connection's first message.
+        for topic in self._subscriptions:
+            client.subscribe(topic, options=SubscribeOptions(qos=1))
+        if self._status_topic:
+            client.publish(self._status_topic, b"online", qos=1, retain=True)
+        self._post(self._connected)
+
+    def _on_disconnect(
+        self,
+        _client: mqtt.Client,
+        _data: Any,
+        _flags: mqtt.DisconnectFlags,
+        _reason: ReasonCode,
+        _props: Properties | None,
+    ) -> None:
+        self._post(self._disconnected)
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        self._inbox.append(
+            Message(message.topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection)
+        )
+        if not self._wake_scheduled:
+            self._wake_scheduled = True
+            self._post(self._wake)
+
+    def _on_publish(
+        self, _client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties | None
+    ) -> None:
+        self._post(self._acknowledged, mid)
+
+    def _post(self, call: Any, *arguments: Any) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # The event loop again.
+
+    def _wake(self) -> None:
+        self._wake_scheduled = False
+        self._arrived.set()
+
+    def _connected(self) -> None:
+        if self.reconnections:
+            log.info("broker is back", host=self._address.host, port=self._address.port)
+        self.reconnections += 1
+        self.connected.set()
+
+    def _disconnected(self) -> None:
+        if self.connected.is_set():
+            log.warning("broker is away", host=self._address.host, port=self._address.port)
+        self.connected.clear()
+        self._fail_outstanding()
+
+    def _acknowledged(self, mid: int) -> None:
+        future = self._outstanding.get(mid)
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def _fail_outstanding(self) -> None:
+        for future in self._outstanding.values():
+            if not future.done():
+                future.set_exception(NotReady("the broker went away before it acknowledged"))

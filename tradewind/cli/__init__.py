@@ -1,0 +1,27 @@
+"""The `tradewind` command: one module per subcommand, each importing what is heavy only when it runs."""
+
+import sys
+
+import typer
+
+from tradewind.cli import catalogue
+from tradewind.cli.migrate import migrate
+from tradewind.errors import TradewindError
+
+app = typer.Typer(
+    name="tradewind",
+    help="A carbon-aware switch in front of NVIDIA Triton.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(migrate)
+app.add_typer(catalogue.app, name="catalogue")
+
+
+def main() -> None:
+    """Runs the command; what a user can mend is one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except TradewindError as error:
+        print(f"tradewind: {error}", file=sys.stderr)
+        sys.exit(2)

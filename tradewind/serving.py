@@ -1,0 +1,164 @@
+"""How every service serves gRPC: health, reflection, rich errors, one listening line, a graceful drain."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+from grpc_status import rpc_status
+
+from tradewind.errors import InvalidInput, NotFound, NotPermitted, NotReady, StartupError, TradewindError
+from tradewind.logs import get_logger
+
+log = get_logger(__name__)
+
+ERROR_DOMAIN = "tradewind"
+MAX_MESSAGE_BYTES = 2**31 - 1
+
+SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.so_reuseport", 0),  # Otherwise a port in use is shared in silence.
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+    ("grpc.http2.max_ping_strikes", 0),  # Clients that ping often are served, not hung up on.
+)
+
+_CODES: dict[type[TradewindError], int] = {
+    InvalidInput: code_pb2.INVALID_ARGUMENT,
+    NotFound: code_pb2.NOT_FOUND,
+    NotReady: code_pb2.UNAVAILABLE,
+    NotPermitted: code_pb2.PERMISSION_DENIED,
+}
+
+
+def rich_status(error: TradewindError) -> grpc.Status:
+    """The error as a gRPC status with an ErrorInfo: a reason for machines beside the sentence for people."""
+    info = any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN))
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), code_pb2.INTERNAL)
+    return rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[info]))
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+    """Maps our errors to statuses in one place; anything else becomes INTERNAL without its text."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wraps the handler of one call."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                _guard_unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                _guard_stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
+            )
+        return handler
+
+
+def _guard_unary(behaviour: Any, method: str) -> Any:
+    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await _abort(error, context, method)
+
+    return guarded
+
+
+def _guard_stream(behaviour: Any, method: str) -> Any:
+    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:
+            await _abort(error, context, method)
+
+    return guarded
+
+
+async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, TradewindError):
+        status = rich_status(error)
+        # abort_with_status is not there in every grpc.aio release; abort carries the same three parts.
+        await context.abort(status.code, status.details, status.trailing_metadata)
+    log.error("a call failed", method=method, exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "the service failed on this call; its log says why")
+
+
+class Server:
+    """A grpc.aio server that knows how to begin and how to end."""
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        interceptors: Sequence[grpc.aio.ServerInterceptor[Any, Any]] = (),
+        options: Sequence[tuple[str, Any]] = SERVER_OPTIONS,
+    ) -> None:
+        self.service = service
+        self.grpc = grpc.aio.server(interceptors=[ErrorInterceptor(), *interceptors], options=list(options))
+        self.health = HealthServicer()
+        self.port = 0
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)
+
+    async def start(self, listen: str, service_names: Sequence[str]) -> int:
+        """Binds `host:port` (port 0: any free one), serves, and says so on stdout; the port it got."""
+        names = [*service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(names, self.grpc)
+        try:
+            self.port = self.grpc.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise StartupError(f"{self.service} cannot listen on {listen}: the port is in use or not ours") from error
+        await self.grpc.start()
+        await self._set_health(service_names, health_pb2.HealthCheckResponse.SERVING)
+        print(f"{self.service} listening on {listen.rpartition(':')[0]}:{self.port}", flush=True)
+        return self.port
+
+    async def drain(self, service_names: Sequence[str], grace_s: float) -> None:
+        """NOT_SERVING, then the calls in flight may end within the grace."""
+        await self._set_health(service_names, health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.grpc.stop(grace_s)
+
+    async def _set_health(self, service_names: Sequence[str], status: int) -> None:
+        for name in ["", *service_names]:
+            await self.health.set(name, status)
+
+
+async def stop_requested() -> None:
+    """Returns at the first SIGTERM or SIGINT."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+
+
+def run_service(service: str, main: Callable[[], Awaitable[None]]) -> None:
+    """Runs a service's main; a StartupError or InvalidInput is one sentence on stderr and exit code 2."""
+    try:
+        asyncio.run(_as_coroutine(main))
+    except TradewindError as error:
+        print(f"{service}: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+async def _as_coroutine(main: Callable[[], Awaitable[None]]) -> None:
+    await main()

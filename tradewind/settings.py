@@ -1,0 +1,83 @@
+"""How a service reads its settings: from the environment, once, in its `__main__`; unknown keys are refused."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tradewind.errors import StartupError
+
+PREFIX = "TRADEWIND_"
+SECTIONS = ("CARBON_", "SELECTOR_", "PROXY_", "PROFILER_")
+"""Each service reads the keys of its own section and the common ones; the sections of others are not its concern."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: Any) -> Any:
+    """A timedelta from `90s`, `24h`, `28d`, `250ms` or `5m`; anything else is left to pydantic (ISO 8601, seconds)."""
+    if isinstance(value, str):
+        text = value.strip()
+        for unit in sorted(_UNITS, key=len, reverse=True):
+            number = text.removesuffix(unit)
+            if number != text and number.replace(".", "", 1).isdigit():
+                return timedelta(seconds=float(number) * _UNITS[unit])
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class CommonSettings(BaseSettings):
+    """What every service needs to know; `TRADEWIND_` + the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    database_url: str = "sqlite:///tradewind.db"
+    """SQLite file or Postgres, as SQLAlchemy writes it."""
+    broker_url: str = "mqtt://127.0.0.1:1883"
+    """mqtt:// or mqtts://, with user and password where the broker wants them."""
+    catalogue: Path | None = None
+    """The catalogue's YAML file; the shipped families when absent."""
+    log_level: str = "info"
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+def read_settings(kind: type[SettingsT], environment: Mapping[str, str] | None = None) -> SettingsT:
+    """The settings of one service; StartupError names the variable and what is wrong with it."""
+    environment = os.environ if environment is None else environment
+    unknown = unknown_keys(kind, environment)
+    if unknown:
+        raise StartupError(
+            f"{', '.join(unknown)}: unknown setting; {kind.__name__} takes {', '.join(sorted(known_keys(kind)))}"
+        )
+    try:
+        return kind()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        prefix = kind.model_config.get("env_prefix") or PREFIX
+        message = first["msg"].removeprefix("Value error, ")
+        name = f"{prefix}{field.upper()}" if field else "the settings"
+        raise StartupError(f"{name}: {message}") from error
+
+
+def known_keys(kind: type[BaseSettings]) -> set[str]:
+    """The environment variables that a settings class reads."""
+    return {f"{PREFIX}{name.upper()}" for name in kind.model_fields}
+
+
+def unknown_keys(kind: type[BaseSettings], environment: Mapping[str, str]) -> list[str]:
+    """Variables that begin like ours, belong to no other service's section, and mean nothing."""
+    known = known_keys(kind)
+    own = {section for section in SECTIONS if any(key.startswith(PREFIX + section) for key in known)}
+    others = tuple(PREFIX + section for section in SECTIONS if section not in own)
+    return sorted(
+        key for key in environment if key.startswith(PREFIX) and key not in known and not key.startswith(others)
+    )
