@@ -1,0 +1,41 @@
+"""Which loopback port is free, and whose process listens on one."""
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+_LISTEN = "0A"
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Loopback ports that were free a moment ago; whoever binds them checks that it got them."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return tuple(each.getsockname()[1] for each in sockets)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether the process itself holds a listening TCP socket on the port: another program's does not count."""
+    inodes = _listening_inodes(port)
+    if not inodes:
+        return False
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    try:
+        return any(str(fd.readlink()) in wanted for fd in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        # A descriptor closed, or the process ended, while it was looked at.
+        return False
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        if not table.exists():
+            continue
+        for line in table.read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes

@@ -1,0 +1,25 @@
+"""Free ports are free, and a port is only ours when our process listens on it."""
+
+import os
+import socket
+
+from local_stack.ports import free_ports, listens
+
+
+def test_free_ports_differ_and_can_be_bound() -> None:
+    ports = free_ports(5)
+    assert len(set(ports)) == 5
+    for port in ports:
+        with socket.socket() as each:
+            each.bind(("127.0.0.1", port))
+
+
+def test_a_port_is_ours_only_when_our_process_listens() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        assert not listens(os.getpid(), port)
+        listener.listen()
+        assert listens(os.getpid(), port)
+        assert not listens(os.getppid(), port)
+    assert not listens(os.getpid(), port)
