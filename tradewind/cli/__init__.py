@@ -5,6 +5,7 @@ import sys
 import typer
 
 from tradewind.cli import catalogue
+from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
 from tradewind.errors import TradewindError
 
@@ -15,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(migrate)
+app.command()(health)
 app.add_typer(catalogue.app, name="catalogue")
 
 
