@@ -1,5 +1,6 @@
 """How a service reads its settings: from the environment, once, in its `__main__`; unknown keys are refused."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,13 +20,15 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(value: Any) -> Any:
-    """A timedelta from `90s`, `24h`, `28d`, `250ms` or `5m`; anything else is left to pydantic (ISO 8601, seconds)."""
+    """A timedelta from `90s`, `24h`, `28d`, `250ms` or `5m`; ISO 8601 is left to pydantic."""
     if isinstance(value, str):
         text = value.strip()
         for unit in sorted(_UNITS, key=len, reverse=True):
             number = text.removesuffix(unit)
             if number != text and number.replace(".", "", 1).isdigit():
                 return timedelta(seconds=float(number) * _UNITS[unit])
+        if not text.startswith(("P", "-P")):
+            raise ValueError(f"{text[:40]!r} is not a duration: write 90s, 5m, 24h or 28d")
     return value
 
 
@@ -54,9 +57,10 @@ def read_settings(kind: type[SettingsT], environment: Mapping[str, str] | None =
     environment = os.environ if environment is None else environment
     unknown = unknown_keys(kind, environment)
     if unknown:
-        raise StartupError(
-            f"{', '.join(unknown)}: unknown setting; {kind.__name__} takes {', '.join(sorted(known_keys(kind)))}"
-        )
+        known = sorted(known_keys(kind))
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+        raise StartupError(f"{', '.join(unknown)}: unknown setting; {hint}")
     try:
         return kind()
     except ValidationError as error:

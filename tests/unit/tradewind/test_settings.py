@@ -1,0 +1,50 @@
+"""Settings come from the environment, typed; what is unknown or wrong is said in one sentence."""
+
+from datetime import timedelta
+
+import pytest
+
+from tradewind.errors import StartupError
+from tradewind.settings import CommonSettings, Duration, read_settings
+
+
+class ExampleSettings(CommonSettings):
+    """A service's settings, as services write theirs."""
+
+    selector_window: Duration = timedelta(hours=24)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24h", timedelta(hours=24)),
+        ("60s", timedelta(seconds=60)),
+        ("1.25s", timedelta(seconds=1.25)),
+        ("250ms", timedelta(milliseconds=250)),
+        ("28d", timedelta(days=28)),
+        ("PT5M", timedelta(minutes=5)),
+    ],
+)
+def test_durations(text: str, expected: timedelta, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADEWIND_SELECTOR_WINDOW", text)
+    assert read_settings(ExampleSettings).selector_window == expected
+
+
+def test_an_unknown_key_is_named_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADEWIND_SELECTOR_WINDOWS", "24h")
+    with pytest.raises(StartupError, match="TRADEWIND_SELECTOR_WINDOWS: unknown setting") as raised:
+        read_settings(ExampleSettings)
+    assert "did you mean TRADEWIND_SELECTOR_WINDOW?" in str(raised.value)
+
+
+def test_the_keys_of_other_services_are_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADEWIND_PROXY_ZONE", "GB-SWE")
+    assert read_settings(ExampleSettings).selector_window == timedelta(hours=24)
+
+
+@pytest.mark.parametrize("text", ["a while", "90", "24 parsecs"])
+def test_a_wrong_value_names_its_variable(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADEWIND_SELECTOR_WINDOW", text)
+    with pytest.raises(StartupError) as raised:
+        read_settings(ExampleSettings)
+    assert str(raised.value) == f"TRADEWIND_SELECTOR_WINDOW: {text!r} is not a duration: write 90s, 5m, 24h or 28d"
