@@ -1,0 +1,63 @@
+"""The ledger in SQL: what was served, the intensities it was charged by, and how far each spool is stored."""
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table
+
+from tradewind.database import UtcMicroseconds
+
+metadata = MetaData()
+
+_WHO = ("family", "variant", "decided", "zone", "tenant")
+_SUMS = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "decided_uj")
+
+ledger = Table(
+    "ledger",
+    metadata,
+    # The minute, or the interval's beginning where it begins inside the minute.
+    Column("bucket_from", UtcMicroseconds, primary_key=True),
+    Column("interval_from", UtcMicroseconds, primary_key=True),
+    # Empty for models that were called by their own name.
+    Column("family", String(1024), primary_key=True),
+    Column("variant", String(1024), primary_key=True),
+    # The variant that the decision asked for: another one where it could not serve, and in observe mode.
+    Column("decided", String(1024), primary_key=True),
+    Column("zone", String(64), primary_key=True),
+    Column("tenant", String(128), primary_key=True),
+    Column("inferences", BigInteger, nullable=False),
+    Column("energy_uj", BigInteger, nullable=False),
+    # What the same inferences would have cost on the permitted pool's ends.
+    Column("smallest_uj", BigInteger, nullable=False),
+    Column("largest_uj", BigInteger, nullable=False),
+    # ... and on the decided variant.
+    Column("decided_uj", BigInteger, nullable=False),
+)
+
+unattributed = Table(
+    "ledger_unattributed",
+    metadata,
+    # Served while no interval was known: second by second, priced by whichever interval turns out to hold.
+    Column("second_from", UtcMicroseconds, primary_key=True),
+    *(Column(name, ledger.c[name].type, primary_key=True) for name in _WHO),
+    *(Column(name, BigInteger, nullable=False) for name in _SUMS),
+)
+
+intensities = Table(
+    "ledger_intensities",
+    metadata,
+    Column("zone", String(64), primary_key=True),
+    Column("valid_from", UtcMicroseconds, primary_key=True),
+    Column("valid_to", UtcMicroseconds, nullable=False),
+    Column("intensity_g_per_kwh", Double, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("published_at", UtcMicroseconds, nullable=False),
+    # What receipts said first; null where nothing was charged before the reading came.
+    Column("charged_g_per_kwh", Double),
+    Index("ix_ledger_intensities_zone_valid_to", "zone", "valid_to"),
+)
+
+spools = Table(
+    "ledger_spools",
+    metadata,
+    Column("spool", String(64), primary_key=True),
+    Column("segment", Integer, primary_key=True),
+    Column("stored_bytes", BigInteger, nullable=False),
+)
