@@ -198,6 +198,30 @@ def load_catalogue(path: Path) -> Catalogue:
         raise InvalidInput(f"catalogue {path}: {error}") from error
 
 
+SHIPPED = Path(__file__).parent / "catalogues"
+"""The catalogues that come with Tradewind."""
+
+
+def find_catalogue(path: Path | None) -> Catalogue:
+    """The catalogue of a file, or of every YAML file of a folder; the shipped ones when no path is given."""
+    folder = SHIPPED if path is None else path
+    if not folder.is_dir():
+        return load_catalogue(folder)
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise InvalidInput(f"catalogue {folder}: the folder has no .yaml file; give the path of a YAML file")
+    families: dict[str, Family] = {}
+    for file in files:
+        for name, family in load_catalogue(file).families.items():
+            if name in families:
+                raise InvalidInput(f"catalogue {file}: family {name} is also in another file of the folder: keep one")
+            families[name] = family
+    try:
+        return Catalogue(families=families)
+    except ValidationError as error:
+        raise InvalidInput(f"catalogue {folder}: {_one_sentence(error)}") from error
+
+
 def parse_catalogue(text: str) -> Catalogue:
     """The catalogue of YAML text; InvalidInput names the field."""
     try:

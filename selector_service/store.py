@@ -1,0 +1,365 @@
+"""The selector's tables: the window's readings, the decisions by revision, and what policies remember.
+
+Every transaction takes the next number of one counter first, which makes replicas on one database take turns. A
+replica that finds other numbers in between has missed something: it is told what, decides again and comes back.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    select,
+    tuple_,
+)
+
+from tradewind.database import UtcMicroseconds, insert_into, reading
+from tradewind.decisions import Decision, decision_from_json, decision_to_json
+from tradewind.readings import Reading, ReadingKind, Signal
+
+metadata = MetaData()
+
+changes = Table(
+    "selector_changes",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("change", BigInteger, nullable=False),
+)
+
+readings = Table(
+    "selector_readings",
+    metadata,
+    Column("zone", String(64), primary_key=True),
+    Column("valid_from", UtcMicroseconds, primary_key=True),
+    Column("signal", String(16), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("valid_to", UtcMicroseconds, nullable=False),
+    Column("intensity_g_per_kwh", Float(53), nullable=False),
+    Column("published_at", UtcMicroseconds, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("recorded_at", UtcMicroseconds),
+    Column("change", BigInteger, nullable=False),
+    Index("selector_readings_change", "change"),
+    Index("selector_readings_valid_from", "valid_from"),
+)
+
+decisions = Table(
+    "selector_decisions",
+    metadata,
+    Column("zone", String(64), primary_key=True),
+    Column("family", String(1024), primary_key=True),
+    Column("revision", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String(64), nullable=False),
+    Column("variant", String(1024), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("valid_from", UtcMicroseconds, nullable=False),
+    Column("decided_at", UtcMicroseconds, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("change", BigInteger, nullable=False),
+    Index("selector_decisions_id", "id"),
+    Index("selector_decisions_change", "change"),
+)
+
+policy_states = Table(
+    "selector_policy_states",
+    metadata,
+    Column("zone", String(64), primary_key=True),
+    Column("family", String(1024), primary_key=True),
+    Column("policy", Text, nullable=False),
+    Column("interval_from", UtcMicroseconds, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("after", Text, nullable=False),
+    Column("served", Text, nullable=False),
+    Column("served_until", Text, nullable=False),
+    Column("change", BigInteger, nullable=False),
+)
+
+served = Table(
+    "selector_served",
+    metadata,
+    Column("zone", String(64), primary_key=True),
+    Column("family", String(1024), primary_key=True),
+    Column("variant", String(1024), primary_key=True),
+    Column("inferences", BigInteger, nullable=False),
+)
+
+reporters = Table(
+    "selector_reporters",
+    metadata,
+    Column("reporter", String(128), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("reported_at", UtcMicroseconds, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """What a policy remembers for a zone and family around the interval it decided last.
+
+    The same interval decided again starts from `before` and `served`, so that a revision does not count twice.
+    """
+
+    zone: str
+    family: str
+    policy: str
+    interval_from: datetime
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    served: Mapping[str, float] = field(default_factory=dict)
+    """Inferences per variant that the policy was told of for this interval."""
+    served_until: Mapping[str, int] = field(default_factory=dict)
+    """The running totals up to which inferences were told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the database holds beyond some change."""
+
+    change: int
+    readings: tuple[Reading, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    """In order of revision within each zone and family."""
+    states: tuple[PolicyState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one transaction is to write."""
+
+    readings: Sequence[Reading] = ()
+    decisions: Sequence[Decision] = ()
+    states: Sequence[PolicyState] = ()
+
+
+class Store:
+    """The selector's tables in SQLite or Postgres."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def load(self, since: datetime) -> Stored:
+        """Readings of intervals that begin at `since` or later, and the newest decision and state of each pair."""
+        with reading(self._engine) as connection:
+            # The counter first: what commits while the rest is read is read again by the next commit.
+            change = connection.execute(select(changes.c.change)).scalar() or 0
+            rows = connection.execute(select(readings).where(readings.c.valid_from >= since)).all()
+            newest = select(decisions.c.zone, decisions.c.family, func.max(decisions.c.revision)).group_by(
+                decisions.c.zone, decisions.c.family
+            )
+            in_force = select(decisions.c.content).where(
+                tuple_(decisions.c.zone, decisions.c.family, decisions.c.revision).in_(newest)
+            )
+            return Stored(
+                change,
+                tuple(_reading(row) for row in rows),
+                tuple(decision_from_json(content) for content in connection.execute(in_force).scalars()),
+                tuple(_state(row) for row in connection.execute(select(policy_states))),
+            )
+
+    def commit(self, seen: int, writes: Round) -> tuple[bool, Stored]:
+        """Writes a round in one transaction; (True, …) when nobody else wrote since `seen`.
+
+        Otherwise only the readings are written, which merge in any order, and the answer is (False, what others
+        wrote): merge it, decide again and commit with its change.
+        """
+        with self._engine.begin() as connection:
+            change = _next_change(connection)
+            _merge_readings(connection, writes.readings, change)
+            if change != seen + 1:
+                return False, _between(connection, seen, change)
+            _insert_decisions(connection, writes.decisions, change)
+            _put_states(connection, writes.states, change)
+            return True, Stored(change)
+
+    def report_served(
+        self, reporter: str, sequence: int, counts: Mapping[tuple[str, str, str], int], now: datetime
+    ) -> bool:
+        """Adds inferences per (zone, family, variant); False when this or a later sequence was counted before."""
+        with self._engine.begin() as connection:
+            statement = insert_into(reporters, connection).values(reporter=reporter, sequence=sequence, reported_at=now)
+            statement = statement.on_conflict_do_update(
+                index_elements=[reporters.c.reporter],
+                set_={"sequence": statement.excluded.sequence, "reported_at": statement.excluded.reported_at},
+                where=reporters.c.sequence < statement.excluded.sequence,
+            )
+            if connection.execute(statement.returning(reporters.c.sequence)).first() is None:
+                return False
+            for (zone, family, variant), inferences in sorted(counts.items()):
+                row = insert_into(served, connection).values(
+                    zone=zone, family=family, variant=variant, inferences=inferences
+                )
+                connection.execute(
+                    row.on_conflict_do_update(
+                        index_elements=[served.c.zone, served.c.family, served.c.variant],
+                        set_={"inferences": served.c.inferences + row.excluded.inferences},
+                    )
+                )
+            return True
+
+    def served_totals(self) -> dict[tuple[str, str], dict[str, int]]:
+        """Inferences ever reported, per zone and family, per variant."""
+        totals: dict[tuple[str, str], dict[str, int]] = {}
+        with reading(self._engine) as connection:
+            for row in connection.execute(select(served)):
+                totals.setdefault((row.zone, row.family), {})[row.variant] = row.inferences
+        return totals
+
+    def forget(self, before: datetime) -> int:
+        """Deletes readings of intervals that begin before; how many there were."""
+        with self._engine.begin() as connection:
+            return connection.execute(delete(readings).where(readings.c.valid_from < before)).rowcount
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """The newest decision of that id."""
+        with reading(self._engine) as connection:
+            statement = select(decisions.c.content).where(decisions.c.id == decision_id)
+            content = connection.execute(statement.order_by(decisions.c.decided_at.desc())).scalar()
+            return None if content is None else decision_from_json(content)
+
+    def history(self, zone: str, family: str) -> list[Decision]:
+        """Every decision of a zone and family, by revision."""
+        with reading(self._engine) as connection:
+            statement = select(decisions.c.content).where(decisions.c.zone == zone, decisions.c.family == family)
+            ordered = connection.execute(statement.order_by(decisions.c.revision)).scalars()
+            return [decision_from_json(content) for content in ordered]
+
+
+def _next_change(connection: Connection) -> int:
+    statement = insert_into(changes, connection).values(name="selector", change=1)
+    statement = statement.on_conflict_do_update(index_elements=[changes.c.name], set_={"change": changes.c.change + 1})
+    return int(connection.execute(statement.returning(changes.c.change)).scalar_one())
+
+
+def _merge_readings(connection: Connection, rows: Sequence[Reading], change: int) -> None:
+    if not rows:
+        return
+    statement = insert_into(readings, connection)
+    new = statement.excluded
+    said = ("valid_to", "intensity_g_per_kwh", "published_at", "revision", "recorded_at", "change")
+    statement = statement.on_conflict_do_update(
+        index_elements=list(readings.primary_key.columns),
+        set_={name: new[name] for name in said},
+        # The same order as readings.supersedes: any order of arrival ends the same.
+        where=tuple_(new.published_at, new.valid_to, new.intensity_g_per_kwh)
+        > tuple_(readings.c.published_at, readings.c.valid_to, readings.c.intensity_g_per_kwh),
+    )
+    connection.execute(statement, [_row(item, change) for item in rows])
+
+
+def _between(connection: Connection, seen: int, change: int) -> Stored:
+    def others(table: Table) -> Any:
+        return select(table).where(table.c.change > seen, table.c.change < change)
+
+    ordered = others(decisions).order_by(decisions.c.revision)
+    return Stored(
+        change,
+        tuple(_reading(row) for row in connection.execute(others(readings))),
+        tuple(decision_from_json(row.content) for row in connection.execute(ordered)),
+        tuple(_state(row) for row in connection.execute(others(policy_states))),
+    )
+
+
+def _insert_decisions(connection: Connection, rows: Sequence[Decision], change: int) -> None:
+    if not rows:
+        return
+    connection.execute(
+        insert_into(decisions, connection),
+        [
+            {
+                "zone": row.zone,
+                "family": row.family,
+                "revision": row.revision,
+                "id": row.id,
+                "variant": row.heaviest_variant,
+                "reason": row.reason.value,
+                "valid_from": row.valid_from,
+                "decided_at": row.decided_at,
+                "content": decision_to_json(row),
+                "change": change,
+            }
+            for row in rows
+        ],
+    )
+
+
+def _put_states(connection: Connection, rows: Sequence[PolicyState], change: int) -> None:
+    for row in rows:
+        statement = insert_into(policy_states, connection).values(
+            zone=row.zone,
+            family=row.family,
+            policy=row.policy,
+            interval_from=row.interval_from,
+            before=json.dumps(row.before),
+            after=json.dumps(row.after),
+            served=json.dumps(row.served),
+            served_until=json.dumps(row.served_until),
+            change=change,
+        )
+        said = ("policy", "interval_from", "before", "after", "served", "served_until", "change")
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[policy_states.c.zone, policy_states.c.family],
+                set_={name: statement.excluded[name] for name in said},
+            )
+        )
+
+
+def _row(item: Reading, change: int) -> dict[str, Any]:
+    return {
+        "zone": item.zone,
+        "valid_from": item.valid_from,
+        "signal": item.signal.value,
+        "kind": item.kind.value,
+        "source": item.source,
+        "valid_to": item.valid_to,
+        "intensity_g_per_kwh": item.intensity_g_per_kwh,
+        "published_at": item.published_at,
+        "revision": item.revision,
+        "recorded_at": item.recorded_at,
+        "change": change,
+    }
+
+
+def _reading(row: Row[Any]) -> Reading:
+    return Reading(
+        zone=row.zone,
+        valid_from=row.valid_from,
+        valid_to=row.valid_to,
+        intensity_g_per_kwh=row.intensity_g_per_kwh,
+        kind=ReadingKind(row.kind),
+        signal=Signal(row.signal),
+        source=row.source,
+        published_at=row.published_at,
+        revision=row.revision,
+        recorded_at=row.recorded_at,
+    )
+
+
+def _state(row: Row[Any]) -> PolicyState:
+    return PolicyState(
+        zone=row.zone,
+        family=row.family,
+        policy=row.policy,
+        interval_from=row.interval_from,
+        before=json.loads(row.before),
+        after=json.loads(row.after),
+        served=json.loads(row.served),
+        served_until=json.loads(row.served_until),
+    )
