@@ -1,0 +1,1 @@
+"""What a machine has to measure energy with, behind one protocol."""
