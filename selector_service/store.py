@@ -154,12 +154,12 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def load(self, since: datetime) -> Stored:
-        """Readings of intervals that begin at `since` or later, and the newest decision and state of each pair."""
+    def load(self) -> Stored:
+        """Every reading that is kept, and the newest decision and state of each zone and family."""
         with reading(self._engine) as connection:
             # The counter first: what commits while the rest is read is read again by the next commit.
             change = connection.execute(select(changes.c.change)).scalar() or 0
-            rows = connection.execute(select(readings).where(readings.c.valid_from >= since)).all()
+            rows = connection.execute(select(readings)).all()
             newest = select(decisions.c.zone, decisions.c.family, func.max(decisions.c.revision)).group_by(
                 decisions.c.zone, decisions.c.family
             )
@@ -221,10 +221,14 @@ class Store:
                 totals.setdefault((row.zone, row.family), {})[row.variant] = row.inferences
         return totals
 
-    def forget(self, before: datetime) -> int:
-        """Deletes readings of intervals that begin before; how many there were."""
+    def forget(self, before: Mapping[str, datetime]) -> int:
+        """Deletes each zone's readings of intervals that begin before; how many there were."""
+        count = 0
         with self._engine.begin() as connection:
-            return connection.execute(delete(readings).where(readings.c.valid_from < before)).rowcount
+            for zone, moment in sorted(before.items()):
+                old = delete(readings).where(readings.c.zone == zone, readings.c.valid_from < moment)
+                count += connection.execute(old).rowcount
+        return count
 
     def decision(self, decision_id: str) -> Decision | None:
         """The newest decision of that id."""

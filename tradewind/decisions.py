@@ -96,10 +96,13 @@ def decision_id(
                 current.source,
                 current.kind.value,
                 format_time(current.valid_from),
+                format_time(current.valid_to),
                 format_time(current.published_at),
                 repr(current.intensity_g_per_kwh),
             ],
-            None if summary is None else [repr(summary.low_g_per_kwh), repr(summary.high_g_per_kwh), summary.readings],
+            None
+            if summary is None
+            else [repr(summary.low_g_per_kwh), repr(summary.high_g_per_kwh), summary.readings, summary.full],
         ]
     )
     return hashlib.sha256(content.encode()).hexdigest()[:20]

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tradewind.catalogue import Family, Variant
 from tradewind.decisions import Decision, DecisionReason, RangeSummary, Share
 from tradewind.errors import InvalidInput
 from tradewind.readings import Reading, ReadingKind, Signal, check_zone
@@ -76,6 +77,16 @@ def reading_from_wire(message: types_pb2.Reading) -> Reading:
     )
 
 
+def signal_to_wire(signal: Signal) -> types_pb2.Signal:
+    """A signal for the wire."""
+    return _SIGNALS[signal]
+
+
+def signal_from_wire(signal: types_pb2.Signal) -> Signal | None:
+    """A signal from the wire; None where none is named."""
+    return _SIGNALS_BACK.get(signal)
+
+
 def decision_to_wire(decision: Decision) -> selector_pb2.Decision:
     """A decision for the wire."""
     summary = decision.range
@@ -131,4 +142,31 @@ def decision_from_wire(message: selector_pb2.Decision) -> Decision:
         ),
         figures=dict(message.figures),
         decided_at=moment(message.decided_at),
+    )
+
+
+def family_to_wire(name: str, family: Family) -> selector_pb2.Family:
+    """A family of the catalogue for the wire, its variants in order of name."""
+    return selector_pb2.Family(
+        name=name,
+        error_metric=family.error_metric,
+        variants=[
+            _variant_to_wire(variant_name, variant, variant_name in family.pool)
+            for variant_name, variant in sorted(family.variants.items())
+        ],
+    )
+
+
+def _variant_to_wire(name: str, variant: Variant, permitted: bool) -> selector_pb2.Variant:
+    latency = variant.p95_latency_ms
+    return selector_pb2.Variant(
+        name=name,
+        model=variant.model or name,
+        model_version=variant.model_version,
+        energy_mj=variant.energy_mj.value,
+        error=variant.error.value,
+        p95_latency_ms=latency.value if latency is not None else None,
+        energy_provenance=variant.energy_mj.provenance.value,
+        error_provenance=variant.error.provenance.value,
+        permitted=permitted,
     )

@@ -1,10 +1,12 @@
 """How every service serves gRPC: health, reflection, rich errors, one listening line, a graceful drain."""
 
+from __future__ import annotations
+
 import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf import any_pb2
@@ -16,6 +18,11 @@ from grpc_status import rpc_status
 
 from tradewind.errors import InvalidInput, NotFound, NotPermitted, NotReady, StartupError, TradewindError
 from tradewind.logs import get_logger
+
+if TYPE_CHECKING:
+    _ServerInterceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:
+    _ServerInterceptor = grpc.aio.ServerInterceptor  # Generic in its type stubs only.
 
 log = get_logger(__name__)
 
@@ -47,7 +54,7 @@ def rich_status(error: TradewindError) -> grpc.Status:
     return rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[info]))
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor[Any, Any]):
+class ErrorInterceptor(_ServerInterceptor):
     """Maps our errors to statuses in one place; anything else becomes INTERNAL without its text."""
 
     async def intercept_service(
@@ -110,7 +117,7 @@ class Server:
         self,
         service: str,
         *,
-        interceptors: Sequence[grpc.aio.ServerInterceptor[Any, Any]] = (),
+        interceptors: Sequence[_ServerInterceptor] = (),
         options: Sequence[tuple[str, Any]] = SERVER_OPTIONS,
     ) -> None:
         self.service = service

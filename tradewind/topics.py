@@ -1,5 +1,7 @@
 """The bus's topics, all under `carbon/v1`, and who may be read from them."""
 
+from urllib.parse import quote
+
 OBSERVATIONS = "carbon/v1/observations/+/+"
 INTENSITIES = "carbon/v1/zones/+/intensity"
 REVISIONS = "carbon/v1/zones/+/revisions"
@@ -28,8 +30,8 @@ def forecast(zone: str) -> str:
 
 
 def decision(zone: str, family: str) -> str:
-    """The decision in force; retained."""
-    return f"carbon/v1/decisions/{zone}/{family}"
+    """The decision in force; retained. A family's name is percent-encoded: it may hold what topics may not."""
+    return f"carbon/v1/decisions/{zone}/{quote(family, safe=' ')}"
 
 
 def service_status(name: str) -> str:

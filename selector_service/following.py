@@ -1,0 +1,142 @@
+"""The selector's loop: what the bus brings and what time brings, decided, stored and announced in turn."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from selector_service.selector import Selector
+from selector_service.storekeeping import Storekeeper
+from tradewind.bus import Message
+from tradewind.decisions import Decision
+from tradewind.logs import get_logger
+from tradewind.readings import Reading
+
+log = get_logger(__name__)
+
+RETRY_S = 0.5
+"""How soon a database that is away is tried again when nothing else happens."""
+
+LONGEST_SLEEP_S = 60.0
+"""A clock that is set while we sleep is noticed within this time."""
+
+
+class Inbox(Protocol):
+    """Where messages come from; the bus."""
+
+    async def messages(self, at_most: int = 1_000) -> list[Message]:
+        """At least one message."""
+        ...
+
+    def done(self, messages: Sequence[Message]) -> None:
+        """They need not come again."""
+        ...
+
+
+class Outbox(Protocol):
+    """Who is told; all at once, in order."""
+
+    def decided(self, decision: Decision) -> None:
+        """A decision came into force."""
+        ...
+
+    def restated(self, reading: Reading) -> None:
+        """A reading restates an interval."""
+        ...
+
+
+def utc_now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+class Follower:
+    """One task that owns the selector's memory: everything that changes it goes through here, in turn."""
+
+    def __init__(
+        self,
+        selector: Selector,
+        keeper: Storekeeper,
+        outbox: Outbox,
+        read: Callable[[Iterable[Message]], list[Reading]],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._selector = selector
+        self._keeper = keeper
+        self._outbox = outbox
+        self._read = read
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._announced: dict[tuple[str, str], tuple[int, str]] = {}
+
+    async def run(self, inbox: Inbox) -> None:
+        """Follows until cancelled."""
+        arriving: asyncio.Task[list[Message]] | None = None
+        try:
+            while True:
+                arriving = arriving or asyncio.create_task(inbox.messages())
+                await asyncio.wait({arriving}, timeout=self._sleep_s())
+                messages: list[Message] = []
+                if arriving.done():
+                    messages, arriving = arriving.result(), None
+                await self._take_safely(messages)
+                inbox.done(messages)
+        finally:
+            if arriving is not None:
+                arriving.cancel()
+
+    async def _take_safely(self, messages: Sequence[Message]) -> None:
+        try:
+            await self.take(self._read(messages))
+        except Exception:
+            # Whatever this was, the next readings must still be decided on.
+            log.exception("a round of readings failed", messages=len(messages))
+
+    def _sleep_s(self) -> float:
+        if self._keeper.away or self._keeper.waiting:
+            return RETRY_S
+        following = self._selector.next_change()
+        if following is None:
+            return LONGEST_SLEEP_S
+        # A zone that fell due while its database answered is decided at once.
+        return min(LONGEST_SLEEP_S, max(0.0, (following - self._clock()) / timedelta(seconds=1)))
+
+    async def take(self, readings: Iterable[Reading], also: Iterable[str] = ()) -> None:
+        """Settles readings and whatever is due: decides, stores, then tells."""
+        async with self._turn:
+            now = self._clock()
+            merged = self._selector.merge(readings)
+            self._keeper.keep(merged.news)
+            zones = merged.zones | self._selector.due(now) | set(also)
+            restated = self._selector.restatements(merged.settlements, now)
+            proposals = self._selector.propose(zones, now)
+            while (stored := await self._keeper.save(proposals)) is not None:
+                # Another replica wrote in between: what it knows first, then our own conclusion.
+                others = self._selector.merge(stored.readings)
+                restated += self._selector.restatements(others.settlements, now)
+                self._adopt_foreign(stored.decisions)
+                for state in stored.states:
+                    self._selector.states[state.zone, state.family] = state
+                zones |= others.zones | {decision.zone for decision in stored.decisions}
+                proposals = self._selector.propose(zones, now)
+            for proposal in proposals:
+                self._selector.adopt(proposal.decision, proposal.state)
+            self._selector.note_changes(zones, now)
+            self._tell(restated, zones)
+
+    def _adopt_foreign(self, decisions: Sequence[Decision]) -> None:
+        for decision in [*decisions, *self._keeper.reconcile(decisions)]:
+            known = self._selector.in_force.get((decision.zone, decision.family))
+            if known is None or decision.revision > known.revision:
+                self._selector.adopt(decision)
+
+    def _tell(self, restated: Iterable[Reading], zones: Iterable[str]) -> None:
+        for reading in restated:
+            self._outbox.restated(reading)
+        for zone in zones:
+            for family in self._selector.desks:
+                decision = self._selector.in_force.get((zone, family))
+                if decision is None or self._announced.get((zone, family)) == (decision.revision, decision.id):
+                    continue
+                self._announced[zone, family] = (decision.revision, decision.id)
+                self._outbox.decided(decision)

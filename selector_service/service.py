@@ -1,0 +1,114 @@
+"""The selector's parts, put together and run."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from uuid import uuid4
+
+from selector_service.announcements import Announcements
+from selector_service.arrivals import Arrivals, subscriptions
+from selector_service.board import Board
+from selector_service.deciding import Desk
+from selector_service.following import Follower, utc_now
+from selector_service.metrics import Metrics
+from selector_service.selector import Selector
+from selector_service.servicer import SERVICE, SelectorServicer
+from selector_service.settings import SelectorSettings
+from selector_service.store import Store
+from selector_service.storekeeping import Storekeeper
+from tradewind.bus import Bus, parse_broker_url
+from tradewind.catalogue import Catalogue
+from tradewind.database import open_engine, require_migrated
+from tradewind.decisions import Decision
+from tradewind.logs import get_logger
+from tradewind.readings import Reading
+from tradewind.serving import Server
+
+log = get_logger(__name__)
+
+DRAIN_S = 2.0
+
+
+class SelectorService:
+    """One selector: `start` it, and `stop` it."""
+
+    def __init__(
+        self,
+        settings: SelectorSettings,
+        catalogue: Catalogue,
+        desks: Sequence[Desk],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._engine = open_engine(settings.database_url)
+        require_migrated(self._engine)
+        self.store = Store(self._engine)
+        self.selector = Selector(desks, settings.rule, settings.zones)
+        self.metrics = Metrics()
+        self.board = Board(self._window_readings, self._without_reading, [desk.name for desk in desks])
+        self._keeper = Storekeeper(self.store)
+        self._follower = Follower(self.selector, self._keeper, self, Arrivals(self.metrics.refused.inc).readings, clock)
+        self.bus = Bus(
+            parse_broker_url(settings.broker_url),
+            f"selector-{settings.selector_session or uuid4().hex[:12]}",
+            subscriptions=subscriptions(settings.zones),
+            persistent=bool(settings.selector_session),
+            status_name="selector_service",
+        )
+        self._announcements = Announcements(self.bus, self.board.in_force.values)
+        self._server = Server("selector_service")
+        SelectorServicer(self.selector, self.board, catalogue).add_to(self._server.grpc)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> int:
+        """Takes up what the database holds, follows the bus and serves; the port it got."""
+        await self._resume()
+        settings = self._settings
+        if settings.selector_metrics_port is not None:
+            host = settings.selector_listen.rpartition(":")[0]
+            log.info("metrics", port=self.metrics.serve(host, settings.selector_metrics_port))
+        self.bus.start()
+        self._tasks = [
+            asyncio.create_task(self._follower.run(self.bus)),
+            asyncio.create_task(self._announcements.run()),
+        ]
+        return await self._server.start(settings.selector_listen, [SERVICE])
+
+    async def _resume(self) -> None:
+        stored = await asyncio.to_thread(self.store.load)
+        self._keeper.seen = stored.change
+        for state in stored.states:
+            self.selector.states[state.zone, state.family] = state
+        for decision in stored.decisions:
+            if decision.family in self.selector.desks and self.selector.follows(decision.zone):
+                self.selector.adopt(decision)
+        self.selector.merge(stored.readings)
+        await self._follower.take((), also=self.selector.zones)
+
+    async def stop(self) -> None:
+        """Drains, then ends every task and connection."""
+        await self._server.drain([SERVICE], DRAIN_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.bus.stop()
+        await self._keeper.close()
+        self._engine.dispose()
+
+    def decided(self, decision: Decision) -> None:
+        """A decision came into force: tell everyone."""
+        self.board.put(decision)
+        self._announcements.put(decision)
+        self.metrics.decided(decision)
+        self.metrics.unstored(self._keeper.waiting)
+
+    def restated(self, reading: Reading) -> None:
+        """A reading restates an interval: tell those who charged by it."""
+        self.board.restate(reading)
+
+    def _window_readings(self, zones: Sequence[str]) -> list[Reading]:
+        return self.selector.window_readings(zones or self.selector.zones, self._clock())
+
+    def _without_reading(self, zone: str, family: str) -> Decision:
+        return self.selector.without_reading(zone, family, self._clock())
