@@ -1,14 +1,16 @@
 """The event bus: MQTT through paho, seen from asyncio.
 
 A message is acknowledged to the broker only when the consumer says that it is done with it, so what a crash
-interrupts is delivered again. Publishing returns when the broker has acknowledged.
+interrupts is delivered again. Publishing returns when the broker has acknowledged; what it has not acknowledged is
+forgotten here and is its publisher's to say again, so that nothing old is sent after something new.
 """
 
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from tradewind import topics
 from tradewind.errors import InvalidInput, NotReady
 from tradewind.logs import get_logger
+from tradewind.settings import PREFIX, CommonSettings
 
 log = get_logger(__name__)
 
@@ -36,7 +39,7 @@ class BrokerAddress:
     host: str
     port: int
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     tls: bool = False
     ca_file: str | None = None
     certificate_file: str | None = None
@@ -60,6 +63,25 @@ def parse_broker_url(url: str) -> BrokerAddress:
         password=unquote(parts.password) if parts.password else None,
         tls=tls,
     )
+
+
+def broker_address(settings: CommonSettings) -> BrokerAddress:
+    """The address that the settings name, with their certificates; InvalidInput when a file is not there."""
+    address = parse_broker_url(settings.broker_url)
+    for name in ("broker_ca_file", "broker_certificate_file", "broker_key_file"):
+        path = getattr(settings, name)
+        if path is not None and not path.is_file():
+            raise InvalidInput(f"{PREFIX}{name.upper()}: {path} is not a file")
+    return replace(
+        address,
+        ca_file=_text(settings.broker_ca_file),
+        certificate_file=_text(settings.broker_certificate_file),
+        key_file=_text(settings.broker_key_file),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +108,15 @@ class Bus:
         subscriptions: Sequence[str] = (),
         persistent: bool = False,
         status_name: str | None = None,
-        max_waiting: int = 20_000,
+        retain_as_published: bool = False,
+        receive_maximum: int = 2_000,
     ) -> None:
+        """`retain_as_published`: `Message.retained` says how it was published, also of what comes live."""
         self._address = address
         self._subscriptions = subscriptions
         self._persistent = persistent
+        self._receive_maximum = receive_maximum
+        self._subscribe_options = SubscribeOptions(qos=1, retainAsPublished=retain_as_published)
         self._status_topic = topics.service_status(status_name) if status_name else None
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Message] = deque()
@@ -98,8 +124,14 @@ class Bus:
         self._wake_scheduled = False
         self._connection = 0
         self._outstanding: dict[int, asyncio.Future[None]] = {}
+        self._refusal = ""
+        self._stopping = False
         self.connected = asyncio.Event()
+        self.disconnected = asyncio.Event()
+        self.disconnected.set()
         self.reconnections = 0
+        """How many connections there have been."""
+        self._connection_listeners: list[Callable[[], None]] = []
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -107,7 +139,6 @@ class Bus:
             manual_ack=True,
         )
         self._client.max_inflight_messages_set(1_000)
-        self._client.max_queued_messages_set(max_waiting)
         self._configure()
 
     def _configure(self) -> None:
@@ -133,6 +164,7 @@ class Bus:
         """Begins connecting; a broker that is away is tried again until `stop`."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_EXPIRY_S if self._persistent else 0
+        properties.ReceiveMaximum = self._receive_maximum
         self._client.connect_async(
             self._address.host,
             self._address.port,
@@ -146,9 +178,16 @@ class Bus:
         """Says `offline`, disconnects and ends paho's thread."""
         if self._status_topic and self.connected.is_set():
             self._client.publish(self._status_topic, b"offline", qos=1, retain=True)
+        self._stopping = True
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
         self._fail_outstanding()
+
+    def on_connection(self, listener: Callable[[], None]) -> None:
+        """Calls `listener`, in the event loop, at every connection; at once where there is one."""
+        self._connection_listeners.append(listener)
+        if self.connected.is_set():
+            listener()
 
     async def messages(self, at_most: int = 1_000) -> list[Message]:
         """What has arrived, at least one message; in order of arrival."""
@@ -183,6 +222,9 @@ class Bus:
         future: asyncio.Future[None] = self._loop.create_future()
         sent = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            # The connection went and the loop has not heard of it yet.
+            self._client.drop_out_messages()
+            self._disconnected()
             raise NotReady("the broker is away")
         # on_publish reaches the loop through call_soon_threadsafe, so it cannot run before this line.
         self._outstanding[sent.mid] = future
@@ -197,11 +239,16 @@ class Bus:
         self, client: mqtt.Client, _data: Any, _flags: mqtt.ConnectFlags, reason: ReasonCode, _props: Properties | None
     ) -> None:
         if reason.is_failure:
-            log.error("broker refused the connection", host=self._address.host, reason=str(reason))
+            if str(reason) != self._refusal:
+                self._refusal = str(reason)
+                log.error("broker refuses the connection", host=self._address.host, reason=self._refusal)
             return
+        self._refusal = ""
+        # Before anything new is said: paho would resend what was unacknowledged, possibly after its successor.
+        client.drop_out_messages()
         self._connection += 1  # Only this thread writes it, before the connection's first message.
         for topic in self._subscriptions:
-            client.subscribe(topic, options=SubscribeOptions(qos=1))
+            client.subscribe(topic, options=self._subscribe_options)
         if self._status_topic:
             client.publish(self._status_topic, b"online", qos=1, retain=True)
         self._post(self._connected)
@@ -243,12 +290,16 @@ class Bus:
         if self.reconnections:
             log.info("broker is back", host=self._address.host, port=self._address.port)
         self.reconnections += 1
+        self.disconnected.clear()
         self.connected.set()
+        for listener in self._connection_listeners:
+            listener()
 
     def _disconnected(self) -> None:
-        if self.connected.is_set():
+        if self.connected.is_set() and not self._stopping:
             log.warning("broker is away", host=self._address.host, port=self._address.port)
         self.connected.clear()
+        self.disconnected.set()
         self._fail_outstanding()
 
     def _acknowledged(self, mid: int) -> None:

@@ -80,6 +80,8 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            return  # Only reads: each statement sees what is committed, and nobody is kept from writing.
         # A deferred transaction that turns from reading to writing fails at once when another one writes.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

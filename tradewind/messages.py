@@ -77,12 +77,12 @@ def reading_from_wire(message: types_pb2.Reading) -> Reading:
     )
 
 
-def signal_to_wire(signal: Signal) -> types_pb2.Signal:
+def signal_to_wire(signal: Signal) -> "types_pb2.Signal.ValueType":
     """A signal for the wire."""
     return _SIGNALS[signal]
 
 
-def signal_from_wire(signal: types_pb2.Signal) -> Signal | None:
+def signal_from_wire(signal: "types_pb2.Signal.ValueType") -> Signal | None:
     """A signal from the wire; None where none is named."""
     return _SIGNALS_BACK.get(signal)
 

@@ -44,6 +44,11 @@ class CommonSettings(BaseSettings):
     """SQLite file or Postgres, as SQLAlchemy writes it."""
     broker_url: str = "mqtt://127.0.0.1:1883"
     """mqtt:// or mqtts://, with user and password where the broker wants them."""
+    broker_ca_file: Path | None = None
+    """The authority that signed the broker's certificate; the system's authorities when absent."""
+    broker_certificate_file: Path | None = None
+    """This client's certificate, where the broker asks for one."""
+    broker_key_file: Path | None = None
     catalogue: Path | None = None
     """The catalogue's YAML file; the shipped families when absent."""
     log_level: str = "info"

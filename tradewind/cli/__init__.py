@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tradewind.cli import catalogue
+from tradewind.cli import carbon, catalogue
 from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
 from tradewind.errors import TradewindError
@@ -17,6 +17,10 @@ app = typer.Typer(
 )
 app.command()(migrate)
 app.command()(health)
+app.command()(carbon.zones)
+app.command()(carbon.intensity)
+app.command()(carbon.publish)
+app.command()(carbon.quarantined)
 app.add_typer(catalogue.app, name="catalogue")
 
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tradewind.rpc.v1 import types_pb2 as tradewind_dot_rpc_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtradewind/rpc/v1/carbon.proto\x12\x10tradewind.rpc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/rpc/v1/types.proto\"#\n\x13GetIntensityRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\"y\n\x14GetIntensityResponse\x12*\n\x07reading\x18\x01 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stale\x18\x03 \x01(\x08\"\"\n\x12GetForecastRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\"B\n\x13GetForecastResponse\x12+\n\x08readings\x18\x01 \x03(\x0b\x32\x19.tradewind.rpc.v1.Reading\"\xaf\x01\n\x13ListReadingsRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tall_kinds\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"\\\n\x14ListReadingsResponse\x12+\n\x08readings\x18\x01 \x03(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10ListZonesRequest\"\x87\x01\n\x04Zone\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12*\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12\r\n\x05stale\x18\x03 \x01(\x08\x12\x10\n\x08readings\x18\x04 \x01(\x03\x12\x13\n\x0bquarantined\x18\x05 \x01(\x03\x12\x0f\n\x07sources\x18\x06 \x03(\t\":\n\x11ListZonesResponse\x12%\n\x05zones\x18\x01 \x03(\x0b\x32\x16.tradewind.rpc.v1.Zone\"V\n\x15PublishReadingRequest\x12\x11\n\tpublisher\x18\x01 \x01(\t\x12*\n\x07reading\x18\x02 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\"P\n\x16PublishReadingResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\"&\n\x15WatchIntensityRequest\x12\r\n\x05zones\x18\x01 \x03(\t\"V\n\x16WatchIntensityResponse\x12*\n\x07reading\x18\x01 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12\x10\n\x08restates\x18\x02 \x01(\x08\x32\xc4\x04\n\x06\x43\x61rbon\x12]\n\x0cGetIntensity\x12%.tradewind.rpc.v1.GetIntensityRequest\x1a&.tradewind.rpc.v1.GetIntensityResponse\x12Z\n\x0bGetForecast\x12$.tradewind.rpc.v1.GetForecastRequest\x1a%.tradewind.rpc.v1.GetForecastResponse\x12]\n\x0cListReadings\x12%.tradewind.rpc.v1.ListReadingsRequest\x1a&.tradewind.rpc.v1.ListReadingsResponse\x12T\n\tListZones\x12\".tradewind.rpc.v1.ListZonesRequest\x1a#.tradewind.rpc.v1.ListZonesResponse\x12\x63\n\x0ePublishReading\x12\'.tradewind.rpc.v1.PublishReadingRequest\x1a(.tradewind.rpc.v1.PublishReadingResponse\x12\x65\n\x0eWatchIntensity\x12\'.tradewind.rpc.v1.WatchIntensityRequest\x1a(.tradewind.rpc.v1.WatchIntensityResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtradewind/rpc/v1/carbon.proto\x12\x10tradewind.rpc.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctradewind/rpc/v1/types.proto\"M\n\x13GetIntensityRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12(\n\x06signal\x18\x02 \x01(\x0e\x32\x18.tradewind.rpc.v1.Signal\"y\n\x14GetIntensityResponse\x12*\n\x07reading\x18\x01 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05stale\x18\x03 \x01(\x08\"L\n\x12GetForecastRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12(\n\x06signal\x18\x02 \x01(\x0e\x32\x18.tradewind.rpc.v1.Signal\"B\n\x13GetForecastResponse\x12+\n\x08readings\x18\x01 \x03(\x0b\x32\x19.tradewind.rpc.v1.Reading\"\xd9\x01\n\x13ListReadingsRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tall_kinds\x18\x04 \x01(\x08\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12(\n\x06signal\x18\x07 \x01(\x0e\x32\x18.tradewind.rpc.v1.Signal\"\\\n\x14ListReadingsResponse\x12+\n\x08readings\x18\x01 \x03(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x12\n\x10ListZonesRequest\"\xe8\x01\n\x04Zone\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12*\n\x07\x63urrent\x18\x02 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12\r\n\x05stale\x18\x03 \x01(\x08\x12\x10\n\x08readings\x18\x04 \x01(\x03\x12\x13\n\x0bquarantined\x18\x05 \x01(\x03\x12\x0f\n\x07sources\x18\x06 \x03(\t\x12(\n\x06signal\x18\x07 \x01(\x0e\x32\x18.tradewind.rpc.v1.Signal\x12\x35\n\rsource_health\x18\x08 \x03(\x0b\x32\x1e.tradewind.rpc.v1.SourceHealth\"\xb4\x01\n\x0cSourceHealth\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07healthy\x18\x02 \x01(\x08\x12\x0e\n\x06in_use\x18\x03 \x01(\x08\x12\x30\n\x0clast_success\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_failure\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\x06 \x01(\t\":\n\x11ListZonesResponse\x12%\n\x05zones\x18\x01 \x03(\x0b\x32\x16.tradewind.rpc.v1.Zone\"V\n\x15PublishReadingRequest\x12\x11\n\tpublisher\x18\x01 \x01(\t\x12*\n\x07reading\x18\x02 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\"P\n\x16PublishReadingResponse\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07verdict\x18\x02 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\"&\n\x15WatchIntensityRequest\x12\r\n\x05zones\x18\x01 \x03(\t\"V\n\x16WatchIntensityResponse\x12*\n\x07reading\x18\x01 \x01(\x0b\x32\x19.tradewind.rpc.v1.Reading\x12\x10\n\x08restates\x18\x02 \x01(\x08\"M\n\x16ListQuarantinedRequest\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x88\x02\n\x0bQuarantined\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x0c\n\x04zone\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x05 \x01(\t\x12\x0f\n\x07\x65xcerpt\x18\x06 \x01(\t\x12,\n\x08\x66irst_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07last_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05times\x18\t \x01(\x05\x12/\n\x0breleased_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x17ListQuarantinedResponse\x12\x32\n\x0bquarantined\x18\x01 \x03(\x0b\x32\x1d.tradewind.rpc.v1.Quarantined\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xac\x05\n\x06\x43\x61rbon\x12]\n\x0cGetIntensity\x12%.tradewind.rpc.v1.GetIntensityRequest\x1a&.tradewind.rpc.v1.GetIntensityResponse\x12Z\n\x0bGetForecast\x12$.tradewind.rpc.v1.GetForecastRequest\x1a%.tradewind.rpc.v1.GetForecastResponse\x12]\n\x0cListReadings\x12%.tradewind.rpc.v1.ListReadingsRequest\x1a&.tradewind.rpc.v1.ListReadingsResponse\x12\x66\n\x0fListQuarantined\x12(.tradewind.rpc.v1.ListQuarantinedRequest\x1a).tradewind.rpc.v1.ListQuarantinedResponse\x12T\n\tListZones\x12\".tradewind.rpc.v1.ListZonesRequest\x1a#.tradewind.rpc.v1.ListZonesResponse\x12\x63\n\x0ePublishReading\x12\'.tradewind.rpc.v1.PublishReadingRequest\x1a(.tradewind.rpc.v1.PublishReadingResponse\x12\x65\n\x0eWatchIntensity\x12\'.tradewind.rpc.v1.WatchIntensityRequest\x1a(.tradewind.rpc.v1.WatchIntensityResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,31 +35,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tradewind.rpc.v1.carbon_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETINTENSITYREQUEST']._serialized_start=146
-  _globals['_GETINTENSITYREQUEST']._serialized_end=181
-  _globals['_GETINTENSITYRESPONSE']._serialized_start=183
-  _globals['_GETINTENSITYRESPONSE']._serialized_end=304
-  _globals['_GETFORECASTREQUEST']._serialized_start=306
-  _globals['_GETFORECASTREQUEST']._serialized_end=340
-  _globals['_GETFORECASTRESPONSE']._serialized_start=342
-  _globals['_GETFORECASTRESPONSE']._serialized_end=408
-  _globals['_LISTREADINGSREQUEST']._serialized_start=411
-  _globals['_LISTREADINGSREQUEST']._serialized_end=586
-  _globals['_LISTREADINGSRESPONSE']._serialized_start=588
-  _globals['_LISTREADINGSRESPONSE']._serialized_end=680
-  _globals['_LISTZONESREQUEST']._serialized_start=682
-  _globals['_LISTZONESREQUEST']._serialized_end=700
-  _globals['_ZONE']._serialized_start=703
-  _globals['_ZONE']._serialized_end=838
-  _globals['_LISTZONESRESPONSE']._serialized_start=840
-  _globals['_LISTZONESRESPONSE']._serialized_end=898
-  _globals['_PUBLISHREADINGREQUEST']._serialized_start=900
-  _globals['_PUBLISHREADINGREQUEST']._serialized_end=986
-  _globals['_PUBLISHREADINGRESPONSE']._serialized_start=988
-  _globals['_PUBLISHREADINGRESPONSE']._serialized_end=1068
-  _globals['_WATCHINTENSITYREQUEST']._serialized_start=1070
-  _globals['_WATCHINTENSITYREQUEST']._serialized_end=1108
-  _globals['_WATCHINTENSITYRESPONSE']._serialized_start=1110
-  _globals['_WATCHINTENSITYRESPONSE']._serialized_end=1196
-  _globals['_CARBON']._serialized_start=1199
-  _globals['_CARBON']._serialized_end=1779
+  _globals['_GETINTENSITYREQUEST']._serialized_end=223
+  _globals['_GETINTENSITYRESPONSE']._serialized_start=225
+  _globals['_GETINTENSITYRESPONSE']._serialized_end=346
+  _globals['_GETFORECASTREQUEST']._serialized_start=348
+  _globals['_GETFORECASTREQUEST']._serialized_end=424
+  _globals['_GETFORECASTRESPONSE']._serialized_start=426
+  _globals['_GETFORECASTRESPONSE']._serialized_end=492
+  _globals['_LISTREADINGSREQUEST']._serialized_start=495
+  _globals['_LISTREADINGSREQUEST']._serialized_end=712
+  _globals['_LISTREADINGSRESPONSE']._serialized_start=714
+  _globals['_LISTREADINGSRESPONSE']._serialized_end=806
+  _globals['_LISTZONESREQUEST']._serialized_start=808
+  _globals['_LISTZONESREQUEST']._serialized_end=826
+  _globals['_ZONE']._serialized_start=829
+  _globals['_ZONE']._serialized_end=1061
+  _globals['_SOURCEHEALTH']._serialized_start=1064
+  _globals['_SOURCEHEALTH']._serialized_end=1244
+  _globals['_LISTZONESRESPONSE']._serialized_start=1246
+  _globals['_LISTZONESRESPONSE']._serialized_end=1304
+  _globals['_PUBLISHREADINGREQUEST']._serialized_start=1306
+  _globals['_PUBLISHREADINGREQUEST']._serialized_end=1392
+  _globals['_PUBLISHREADINGRESPONSE']._serialized_start=1394
+  _globals['_PUBLISHREADINGRESPONSE']._serialized_end=1474
+  _globals['_WATCHINTENSITYREQUEST']._serialized_start=1476
+  _globals['_WATCHINTENSITYREQUEST']._serialized_end=1514
+  _globals['_WATCHINTENSITYRESPONSE']._serialized_start=1516
+  _globals['_WATCHINTENSITYRESPONSE']._serialized_end=1602
+  _globals['_LISTQUARANTINEDREQUEST']._serialized_start=1604
+  _globals['_LISTQUARANTINEDREQUEST']._serialized_end=1681
+  _globals['_QUARANTINED']._serialized_start=1684
+  _globals['_QUARANTINED']._serialized_end=1948
+  _globals['_LISTQUARANTINEDRESPONSE']._serialized_start=1950
+  _globals['_LISTQUARANTINEDRESPONSE']._serialized_end=2052
+  _globals['_CARBON']._serialized_start=2055
+  _globals['_CARBON']._serialized_end=2739
 # @@protoc_insertion_point(module_scope)

@@ -26,15 +26,19 @@ class GetIntensityRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ZONE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
+    signal: _types_pb2.Signal.ValueType
+    """Unspecified: the signal that the zone announces."""
     def __init__(
         self,
         *,
         zone: _builtins.str = ...,
+        signal: _types_pb2.Signal.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -75,15 +79,19 @@ class GetForecastRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ZONE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
+    signal: _types_pb2.Signal.ValueType
+    """Unspecified: the signal that the zone announces."""
     def __init__(
         self,
         *,
         zone: _builtins.str = ...,
+        signal: _types_pb2.Signal.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["signal", b"signal", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,12 +127,15 @@ class ListReadingsRequest(_message.Message):
     ALL_KINDS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
     all_kinds: _builtins.bool
     """True: every stored reading of every source and kind, instead of the best per interval."""
     page_size: _builtins.int
     """1 to 10000; 0 means 1000."""
     page_token: _builtins.str
+    signal: _types_pb2.Signal.ValueType
+    """Unspecified: the signal that the zone announces."""
     @_builtins.property
     def to(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -135,10 +146,11 @@ class ListReadingsRequest(_message.Message):
         all_kinds: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        signal: _types_pb2.Signal.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_kinds", b"all_kinds", "from", b"from", "page_size", b"page_size", "page_token", b"page_token", "to", b"to", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_kinds", b"all_kinds", "from", b"from", "page_size", b"page_size", "page_token", b"page_token", "signal", b"signal", "to", b"to", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -193,16 +205,24 @@ class Zone(_message.Message):
     READINGS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    SOURCE_HEALTH_FIELD_NUMBER: _builtins.int
     zone: _builtins.str
     stale: _builtins.bool
     readings: _builtins.int
     quarantined: _builtins.int
+    signal: _types_pb2.Signal.ValueType
+    """The signal that the zone announces."""
     @_builtins.property
     def current(self) -> _types_pb2.Reading:
         """Absent when no reading holds now."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def source_health(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceHealth]:
+        """The providers that are asked for the zone, in order of preference."""
+
     def __init__(
         self,
         *,
@@ -212,14 +232,57 @@ class Zone(_message.Message):
         readings: _builtins.int = ...,
         quarantined: _builtins.int = ...,
         sources: _abc.Iterable[_builtins.str] | None = ...,
+        signal: _types_pb2.Signal.ValueType = ...,
+        source_health: _abc.Iterable[Global___SourceHealth] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "quarantined", b"quarantined", "readings", b"readings", "sources", b"sources", "stale", b"stale", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "quarantined", b"quarantined", "readings", b"readings", "signal", b"signal", "source_health", b"source_health", "sources", b"sources", "stale", b"stale", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Zone: _TypeAlias = Zone  # noqa: Y015
+
+@_typing.final
+class SourceHealth(_message.Message):
+    """How one provider does for one zone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    HEALTHY_FIELD_NUMBER: _builtins.int
+    IN_USE_FIELD_NUMBER: _builtins.int
+    LAST_SUCCESS_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    healthy: _builtins.bool
+    """True when it answered last time it was asked, or was not asked yet."""
+    in_use: _builtins.bool
+    """True for the one that the zone's readings come from now."""
+    problem: _builtins.str
+    """Why it failed last, in a sentence."""
+    @_builtins.property
+    def last_success(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_failure(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        healthy: _builtins.bool = ...,
+        in_use: _builtins.bool = ...,
+        last_success: _timestamp_pb2.Timestamp | None = ...,
+        last_failure: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_failure", b"last_failure", "last_success", b"last_success"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["healthy", b"healthy", "in_use", b"in_use", "last_failure", b"last_failure", "last_success", b"last_success", "problem", b"problem", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceHealth: _TypeAlias = SourceHealth  # noqa: Y015
 
 @_typing.final
 class ListZonesResponse(_message.Message):
@@ -336,3 +399,111 @@ class WatchIntensityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchIntensityResponse: _TypeAlias = WatchIntensityResponse  # noqa: Y015
+
+@_typing.final
+class ListQuarantinedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    """Empty: every zone."""
+    page_size: _builtins.int
+    """1 to 10000; 0 means 1000."""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuarantinedRequest: _TypeAlias = ListQuarantinedRequest  # noqa: Y015
+
+@_typing.final
+class Quarantined(_message.Message):
+    """One claim that was not believed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    EXCERPT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    RELEASED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    zone: _builtins.str
+    source: _builtins.str
+    reason: _builtins.str
+    """One word for machines."""
+    explanation: _builtins.str
+    """A sentence for people."""
+    excerpt: _builtins.str
+    """The beginning of what was said."""
+    times: _builtins.int
+    """How often the same was said."""
+    @_builtins.property
+    def first_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def released_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was believed after all; absent while it is not."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        zone: _builtins.str = ...,
+        source: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        excerpt: _builtins.str = ...,
+        first_at: _timestamp_pb2.Timestamp | None = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        times: _builtins.int = ...,
+        released_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "last_at", b"last_at", "released_at", b"released_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excerpt", b"excerpt", "explanation", b"explanation", "first_at", b"first_at", "id", b"id", "last_at", b"last_at", "reason", b"reason", "released_at", b"released_at", "source", b"source", "times", b"times", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quarantined: _TypeAlias = Quarantined  # noqa: Y015
+
+@_typing.final
+class ListQuarantinedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quarantined]: ...
+    def __init__(
+        self,
+        *,
+        quarantined: _abc.Iterable[Global___Quarantined] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "quarantined", b"quarantined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuarantinedResponse: _TypeAlias = ListQuarantinedResponse  # noqa: Y015

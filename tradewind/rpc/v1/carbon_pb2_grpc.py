@@ -49,6 +49,11 @@ class CarbonStub:
                 request_serializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListReadingsRequest.SerializeToString,
                 response_deserializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListReadingsResponse.FromString,
                 _registered_method=True)
+        self.ListQuarantined = channel.unary_unary(
+                '/tradewind.rpc.v1.Carbon/ListQuarantined',
+                request_serializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListQuarantinedRequest.SerializeToString,
+                response_deserializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListQuarantinedResponse.FromString,
+                _registered_method=True)
         self.ListZones = channel.unary_unary(
                 '/tradewind.rpc.v1.Carbon/ListZones',
                 request_serializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListZonesRequest.SerializeToString,
@@ -85,6 +90,13 @@ class CarbonServicer:
 
     def ListReadings(self, request, context):
         """Stored readings of a zone, oldest first, one best reading per interval unless every one is asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuarantined(self, request, context):
+        """What the gate did not believe, newest first, with its reasons.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +140,11 @@ def add_CarbonServicer_to_server(servicer, server):
                     servicer.ListReadings,
                     request_deserializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListReadingsRequest.FromString,
                     response_serializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListReadingsResponse.SerializeToString,
+            ),
+            'ListQuarantined': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuarantined,
+                    request_deserializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListQuarantinedRequest.FromString,
+                    response_serializer=tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListQuarantinedResponse.SerializeToString,
             ),
             'ListZones': grpc.unary_unary_rpc_method_handler(
                     servicer.ListZones,
@@ -226,6 +243,33 @@ class Carbon:
             '/tradewind.rpc.v1.Carbon/ListReadings',
             tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListReadingsRequest.SerializeToString,
             tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListReadingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuarantined(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.rpc.v1.Carbon/ListQuarantined',
+            tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListQuarantinedRequest.SerializeToString,
+            tradewind_dot_rpc_dot_v1_dot_carbon__pb2.ListQuarantinedResponse.FromString,
             options,
             channel_credentials,
             insecure,

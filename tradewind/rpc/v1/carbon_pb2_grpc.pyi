@@ -37,6 +37,8 @@ class CarbonStub:
     """Forecast readings of a zone that end after now, in order of time."""
     ListReadings: _grpc.UnaryUnaryMultiCallable[_carbon_pb2.ListReadingsRequest, _carbon_pb2.ListReadingsResponse]
     """Stored readings of a zone, oldest first, one best reading per interval unless every one is asked for."""
+    ListQuarantined: _grpc.UnaryUnaryMultiCallable[_carbon_pb2.ListQuarantinedRequest, _carbon_pb2.ListQuarantinedResponse]
+    """What the gate did not believe, newest first, with its reasons."""
     ListZones: _grpc.UnaryUnaryMultiCallable[_carbon_pb2.ListZonesRequest, _carbon_pb2.ListZonesResponse]
     """Every zone that the service knows, with its current reading and the counts of its gate."""
     PublishReading: _grpc.UnaryUnaryMultiCallable[_carbon_pb2.PublishReadingRequest, _carbon_pb2.PublishReadingResponse]
@@ -53,6 +55,8 @@ class CarbonAsyncStub(CarbonStub):
     """Forecast readings of a zone that end after now, in order of time."""
     ListReadings: _aio.UnaryUnaryMultiCallable[_carbon_pb2.ListReadingsRequest, _carbon_pb2.ListReadingsResponse]  # type: ignore[assignment]
     """Stored readings of a zone, oldest first, one best reading per interval unless every one is asked for."""
+    ListQuarantined: _aio.UnaryUnaryMultiCallable[_carbon_pb2.ListQuarantinedRequest, _carbon_pb2.ListQuarantinedResponse]  # type: ignore[assignment]
+    """What the gate did not believe, newest first, with its reasons."""
     ListZones: _aio.UnaryUnaryMultiCallable[_carbon_pb2.ListZonesRequest, _carbon_pb2.ListZonesResponse]  # type: ignore[assignment]
     """Every zone that the service knows, with its current reading and the counts of its gate."""
     PublishReading: _aio.UnaryUnaryMultiCallable[_carbon_pb2.PublishReadingRequest, _carbon_pb2.PublishReadingResponse]  # type: ignore[assignment]
@@ -84,6 +88,14 @@ class CarbonServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_carbon_pb2.ListReadingsResponse, _abc.Awaitable[_carbon_pb2.ListReadingsResponse]]:
         """Stored readings of a zone, oldest first, one best reading per interval unless every one is asked for."""
+
+    @_abc_1.abstractmethod
+    def ListQuarantined(
+        self,
+        request: _carbon_pb2.ListQuarantinedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_carbon_pb2.ListQuarantinedResponse, _abc.Awaitable[_carbon_pb2.ListQuarantinedResponse]]:
+        """What the gate did not believe, newest first, with its reasons."""
 
     @_abc_1.abstractmethod
     def ListZones(

@@ -1,0 +1,115 @@
+"""The carbon service, wired: sources and edge to intake, intake to store, store to bus and gRPC."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+import stamina.instrumentation
+
+from carbon_service.announcer import Announcer
+from carbon_service.credentials import Credentials
+from carbon_service.edge import take_observations
+from carbon_service.health import SourceHealths
+from carbon_service.intake import Intake, Writer
+from carbon_service.keeper import Keeper
+from carbon_service.library import Library
+from carbon_service.metrics import Metrics
+from carbon_service.present import Board
+from carbon_service.replay import begin_replay, read_replay, run_replay, utc_now
+from carbon_service.rules import Rules
+from carbon_service.servicer import CarbonServicer
+from carbon_service.settings import CarbonSettings
+from carbon_service.timing import apply_retention, follow_time
+from carbon_service.watchers import Watchers
+from tradewind import topics
+from tradewind.bus import Bus, broker_address
+from tradewind.database import open_engine, require_migrated
+from tradewind.logs import get_logger
+from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
+from tradewind.serving import Server
+
+log = get_logger(__name__)
+
+SERVICE = "carbon_service"
+NAMES = [carbon_pb2.DESCRIPTOR.services_by_name["Carbon"].full_name]
+GRACE_S = 3.0
+
+
+class CarbonService:
+    """Everything that runs in one carbon service, as a context."""
+
+    def __init__(self, settings: CarbonSettings, clock: Callable[[], datetime] = utc_now) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self.server = Server(SERVICE)
+        self.metrics_port: int | None = None
+
+    async def __aenter__(self) -> Self:
+        """Starts; StartupError when it cannot."""
+        stamina.instrumentation.set_on_retry_hooks([])  # An outage is logged once, by who notices it.
+        settings, clock = self._settings, self._clock
+        rules = settings.rules()
+        replay = read_replay(settings, rules.signal(settings.carbon_replay_zone))
+        self._engine = open_engine(settings.database_url)
+        require_migrated(self._engine)
+        self._writer = Writer()
+        keeper = Keeper(self._engine, rules)
+        board, healths, watchers = Board(), SourceHealths(), Watchers()
+        intake = Intake(keeper, self._writer, board, clock)
+        self._bus = Bus(
+            broker_address(settings),
+            settings.carbon_client_id,
+            subscriptions=[topics.OBSERVATIONS],
+            persistent=True,
+            status_name=SERVICE,
+            retain_as_published=True,
+        )
+        announcer = Announcer(self._bus, keeper, self._writer, clock)
+        metrics = Metrics(board, healths, clock)
+        for listener in (announcer.hand_over, watchers.hand_over, metrics.hand_over):
+            intake.on_taken(listener)
+        if settings.carbon_metrics_port is not None:
+            self.metrics_port = metrics.serve(settings.carbon_metrics_host, settings.carbon_metrics_port)
+            log.info("metrics", host=settings.carbon_metrics_host, port=self.metrics_port)
+        if replay is not None:
+            started_at = await begin_replay(replay, keeper, self._writer, clock())
+            self._run(run_replay(replay, started_at, intake, clock))
+        board.put(await self._writer(keeper.load, clock()), clock())
+        self._run(announcer.run())
+        self._run(take_observations(self._bus, intake, rules, clock))
+        self._run(follow_time(board, intake, clock))
+        self._run(apply_retention(keeper, self._writer, settings, clock))
+        await self._serve(board, intake, watchers, rules, healths)
+        self._bus.start()
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Ends the calls, then the sources, then the bus and the store."""
+        await self.server.drain(NAMES, GRACE_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._bus.stop()
+        await asyncio.to_thread(self._writer.close)
+        self._engine.dispose()
+
+    async def failure(self) -> None:
+        """Returns never; raises what ended one of the service's tasks."""
+        await asyncio.gather(*self._tasks)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def _serve(
+        self, board: Board, intake: Intake, watchers: Watchers, rules: Rules, healths: SourceHealths
+    ) -> None:
+        credentials = Credentials(rules, open_publishing=self._settings.carbon_open_publishing)
+        library = Library(self._engine)
+        servicer = CarbonServicer(board, library, intake, watchers, rules, credentials, healths, self._clock)
+        carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
+        await self.server.start(self._settings.carbon_listen, NAMES)

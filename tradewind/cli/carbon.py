@@ -1,0 +1,176 @@
+"""`tradewind zones`, `intensity`, `publish` and `quarantined`: what the carbon service knows, and telling it more."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+from uuid import uuid4
+
+import grpc
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tradewind.errors import NotReady
+from tradewind.readings import Reading, check_zone, format_time
+
+ADDRESS = "127.0.0.1:9101"
+Address = Annotated[
+    str, typer.Option("--carbon", help="host:port of the carbon service.", envvar="TRADEWIND_CARBON_ADDRESS")
+]
+Broker = Annotated[str, typer.Option(help="mqtt://user:password@host:port", envvar="TRADEWIND_BROKER_URL")]
+
+DEADLINE_S = 10.0
+T = TypeVar("T")
+
+
+def zones(carbon: Address = ADDRESS) -> None:
+    """Lists the zones with their current intensity, their sources and what the gate has held back."""
+    from tradewind.rpc.v1 import carbon_pb2
+
+    response = _ask(carbon, lambda stub: stub.ListZones(carbon_pb2.ListZonesRequest(), timeout=DEADLINE_S))
+    table = Table("zone", "g/kWh", "kind", "signal", "since", "readings", "quarantined", "sources")
+    for zone in response.zones:
+        table.add_row(zone.zone, *_current_cells(zone), str(zone.readings), str(zone.quarantined), _sources(zone))
+    Console().print(table)
+
+
+def intensity(
+    zone: Annotated[str, typer.Argument(help="A zone, for example GB-SWE.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Goes on with every change, until Ctrl-C.")] = False,
+    carbon: Address = ADDRESS,
+) -> None:
+    """Prints a zone's current intensity with its age and where it comes from."""
+    from tradewind.rpc.v1 import carbon_pb2
+
+    check_zone(zone)
+    if watch:
+        _run(_watch(carbon, zone))
+        return
+    request = carbon_pb2.GetIntensityRequest(zone=zone)
+    response = _ask(carbon, lambda stub: stub.GetIntensity(request, timeout=DEADLINE_S))
+    _print_reading(response.reading, stale=response.stale, age=response.age.ToTimedelta())
+
+
+def publish(
+    value: Annotated[float, typer.Argument(help="g/kWh, now and until the next one.")],
+    zone: Annotated[str, typer.Option(help="The zone that it is about.")],
+    publisher: Annotated[
+        str | None, typer.Option(help="Who says it; the broker's user name when it is not given.")
+    ] = None,
+    broker_url: Broker = "mqtt://127.0.0.1:1883",
+) -> None:
+    """Says an observation on the bus, as an edge publisher does."""
+    from tradewind.bus import parse_broker_url
+
+    address = parse_broker_url(broker_url)
+    name = publisher or address.username or "cli"
+    check_zone(name)
+    _run(_publish(broker_url, name, check_zone(zone), f"{value:g}"))
+    Console().print(f"{name} said {value:g} g/kWh of {zone}; the gate judges it: tradewind intensity {zone}")
+
+
+def quarantined(
+    zone: Annotated[str, typer.Argument(help="A zone; every one when it is not given.")] = "",
+    rows: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=10_000)] = 50,
+    carbon: Address = ADDRESS,
+) -> None:
+    """Lists what the gate did not believe, and why."""
+    from tradewind.messages import moment
+    from tradewind.rpc.v1 import carbon_pb2
+
+    request = carbon_pb2.ListQuarantinedRequest(zone=zone, page_size=rows)
+    response = _ask(carbon, lambda stub: stub.ListQuarantined(request, timeout=DEADLINE_S))
+    table = Table("last", "times", "zone", "source", "reason", "explanation", "said")
+    for row in response.quarantined:
+        reason = f"{row.reason} (accepted later)" if row.HasField("released_at") else row.reason
+        last = format_time(moment(row.last_at).replace(microsecond=0))
+        table.add_row(last, str(row.times), row.zone, row.source, reason, row.explanation, row.excerpt)
+    Console().print(table)
+
+
+async def _watch(address: str, zone: str) -> None:
+    from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = carbon_pb2_grpc.CarbonStub(channel)
+        async for response in stub.WatchIntensity(carbon_pb2.WatchIntensityRequest(zones=[zone])):
+            _print_reading(response.reading, note="restated" if response.restates else "")
+
+
+async def _publish(broker_url: str, publisher: str, zone: str, payload: str) -> None:
+    from tradewind import topics
+    from tradewind.bus import Bus, broker_address
+    from tradewind.settings import CommonSettings
+
+    settings = CommonSettings().model_copy(update={"broker_url": broker_url})
+    bus = Bus(broker_address(settings), f"tradewind-publish-{uuid4().hex[:8]}")
+    bus.start()
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await bus.connected.wait()
+            await bus.publish(topics.observation(publisher, zone), payload)
+    except TimeoutError as error:
+        raise NotReady("the broker did not take it: is it running, and are the user and password right?") from error
+    finally:
+        await bus.stop()
+
+
+def _ask(address: str, call: Callable[[Any], Any]) -> Any:
+    from tradewind.rpc.v1 import carbon_pb2_grpc
+
+    async def ask() -> Any:
+        async with grpc.aio.insecure_channel(address) as channel:
+            return await call(carbon_pb2_grpc.CarbonStub(channel))
+
+    return _run(ask())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(work)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
+            raise NotReady(
+                "the carbon service does not answer: start it, or say where it is with --carbon host:port"
+            ) from error
+        raise NotReady(error.details() or error.code().name) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _current_cells(zone: Any) -> tuple[str, str, str, str]:
+    from tradewind.messages import reading_from_wire, signal_from_wire
+
+    signal = signal_from_wire(zone.signal)
+    name = "" if signal is None else signal.value
+    if not zone.HasField("current"):
+        return "stale", "", name, ""
+    reading = reading_from_wire(zone.current)
+    return f"{reading.intensity_g_per_kwh:g}", reading.kind.value, name, _short(reading)
+
+
+def _sources(zone: Any) -> str:
+    asked = {each.source: each for each in zone.source_health}
+    names = [*asked, *(name for name in zone.sources if name not in asked)]
+    return ", ".join(f"{name} (fails)" if name in asked and not asked[name].healthy else name for name in names)
+
+
+def _short(reading: Reading) -> str:
+    return format_time(reading.valid_from.replace(microsecond=0))
+
+
+def _print_reading(message: Any, *, stale: bool = False, age: timedelta | None = None, note: str = "") -> None:
+    from tradewind.messages import reading_from_wire
+
+    reading = reading_from_wire(message)
+    parts = [
+        f"{reading.zone}: {reading.intensity_g_per_kwh:g} g/kWh",
+        f"{reading.kind.value}, {reading.signal.value}",
+        f"from {format_time(reading.valid_from)} to {format_time(reading.valid_to)}",
+        f"source {reading.source}",
+    ]
+    parts += [f"published {age.total_seconds():.0f} s ago"] if age is not None else []
+    parts += ["STALE: no reading holds now"] if stale else []
+    parts += [note] if note else []
+    Console(soft_wrap=True).print("; ".join(parts), highlight=False)

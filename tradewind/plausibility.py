@@ -1,0 +1,246 @@
+"""Is a reading plausible? The gate that every observation passes before anyone believes it; pure, without a clock.
+
+A value is judged against what its zone said within a day of it. How far beyond that a value may go is learnt from
+how far accepted values of the last week went; a jump beyond it is held back and accepted, with all it held back, once
+it has lasted a number of periods. Zero and blanks never pass by lasting.
+"""
+
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from tradewind.errors import InvalidInput
+from tradewind.readings import Reading, ReadingKind
+
+
+class Verdict(StrEnum):
+    """What the gate says; one word for machines, beside the sentence for people."""
+
+    ACCEPTED = "accepted"
+    NOT_FINITE = "not_finite"
+    ZERO = "zero"
+    OUT_OF_BOUNDS = "out_of_bounds"
+    BAD_INTERVAL = "bad_interval"
+    FROM_FUTURE = "from_future"
+    TOO_OLD = "too_old"
+    JUMP = "jump"
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """What a zone's gate lets through."""
+
+    lowest_g_per_kwh: float = 1.0
+    highest_g_per_kwh: float = 2_000.0
+    clock_skew: timedelta = timedelta(seconds=5)
+    """How far ahead of ours a publisher's clock may be."""
+    forecast_horizon: timedelta = timedelta(days=7)
+    longest_interval: timedelta = timedelta(days=2)
+    oldest: timedelta = timedelta(days=400)
+    recent: timedelta = timedelta(hours=24)
+    """A value is compared with the accepted ones this near to it in time."""
+    history: timedelta = timedelta(days=7)
+    """How far back the gate remembers how far values went beyond the recent ones."""
+    least_factor: float = 1.8
+    """A value this many times beyond the recent ones always passes, however calm the history."""
+    largest_factor: float = 12.0
+    """A value this many times beyond the recent ones never passes at once, however wild the history."""
+    unsettled_factor: float = 4.0
+    """The least factor while the zone has said too little to be known."""
+    settled_after: int = 12
+    persist_periods: int = 3
+    """A jump that lasts this many intervals is a new level. 0: jumps are not looked for."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.lowest_g_per_kwh < self.highest_g_per_kwh:
+            raise InvalidInput("lowest_g_per_kwh must be above 0 and below highest_g_per_kwh")
+        if not 1.0 < self.least_factor <= self.largest_factor:
+            raise InvalidInput("least_factor must be above 1 and at most largest_factor")
+        if self.persist_periods < 0 or self.settled_after < 0:
+            raise InvalidInput("persist_periods and settled_after must be 0 or more")
+
+    def compressed(self, speed: float) -> "GateLimits":
+        """The limits of a replay that tells time `speed` times as fast."""
+        return replace(self, recent=self.recent / speed, history=self.history / speed)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The gate's answer for one reading."""
+
+    verdict: Verdict
+    explanation: str
+    released: tuple[Reading, ...] = ()
+    """Readings held back before, which this one shows to be a new level."""
+    dropped: tuple[Reading, ...] = ()
+    """Readings held back before, which this one shows to have been a glitch."""
+
+    @property
+    def accepted(self) -> bool:
+        """True when the reading passes."""
+        return self.verdict is Verdict.ACCEPTED
+
+
+PASSES = Judgement(Verdict.ACCEPTED, "")
+
+
+def judge_alone(reading: Reading, now: datetime, limits: GateLimits) -> Judgement:
+    """The part of the judgement that needs no history: the value, the interval and the clock."""
+    value = reading.intensity_g_per_kwh
+    if not math.isfinite(value):
+        return Judgement(Verdict.NOT_FINITE, "the value is not a finite number")
+    if value == 0:
+        return Judgement(Verdict.ZERO, "0 g/kWh: a provider's way of saying nothing; missing is never zero")
+    if not limits.lowest_g_per_kwh <= value <= limits.highest_g_per_kwh:
+        return Judgement(
+            Verdict.OUT_OF_BOUNDS,
+            f"{value:g} g/kWh is outside {limits.lowest_g_per_kwh:g} to {limits.highest_g_per_kwh:g}: "
+            f"is the unit g/kWh?",
+        )
+    return _judge_times(reading, now, limits)
+
+
+def _judge_times(reading: Reading, now: datetime, limits: GateLimits) -> Judgement:
+    length = reading.valid_to - reading.valid_from
+    if not timedelta(0) < length <= limits.longest_interval:
+        return Judgement(
+            Verdict.BAD_INTERVAL, f"an interval of {length} is not between nothing and {limits.longest_interval}"
+        )
+    ahead = limits.forecast_horizon if reading.kind is ReadingKind.FORECAST else limits.clock_skew
+    latest = max(reading.valid_from - ahead, reading.published_at - limits.clock_skew)
+    if latest > now:
+        early = max(reading.valid_from, reading.published_at) - now
+        return Judgement(
+            Verdict.FROM_FUTURE, f"{early} ahead of our clock ({reading.kind.value}): is the publisher's clock right?"
+        )
+    if reading.valid_from < now - limits.oldest:
+        return Judgement(Verdict.TOO_OLD, f"begins more than {limits.oldest} ago: older than what is kept")
+    return PASSES
+
+
+class Gate:
+    """The gate of one zone and signal: remembers what passed, and what it holds back."""
+
+    def __init__(self, limits: GateLimits) -> None:
+        self.limits = limits
+        self._times: list[float] = []
+        self._values: dict[float, float] = {}
+        self._excesses: dict[float, float] = {}
+        """Logarithm of how far an accepted value went beyond the recent ones, where it did."""
+        self._held: list[Reading] = []
+
+    def judge(self, reading: Reading, now: datetime) -> Judgement:
+        """Whether the reading passes; what passes is remembered, what jumps is held back."""
+        judgement = judge_alone(reading, now, self.limits)
+        if not judgement.accepted:
+            return judgement
+        excess, bound = self._excess(reading)
+        limit = self._limit()
+        if self.limits.persist_periods and excess > math.log(limit):
+            return self._hold(reading, excess, bound, limit)
+        dropped = self._drop_passed(reading)
+        self._remember(reading, excess)
+        return Judgement(Verdict.ACCEPTED, "", dropped=dropped) if dropped else PASSES
+
+    def remember(self, reading: Reading) -> None:
+        """Takes a reading that passed before: from the store, in order of time."""
+        self._remember(reading, self._excess(reading)[0])
+
+    def hold(self, reading: Reading) -> None:
+        """Takes a reading that was held back before: from the store, in order of time."""
+        self._held.append(reading)
+
+    def _excess(self, reading: Reading) -> tuple[float, float]:
+        """How far (as a logarithm) the value goes beyond its neighbours in time, and the neighbour it passes."""
+        moment, reach = reading.valid_from.timestamp(), self.limits.recent.total_seconds()
+        first, last = bisect_left(self._times, moment - reach), bisect_right(self._times, moment + reach)
+        near = [self._values[each] for each in self._times[first:last] if each != moment]
+        if not near:
+            # Silent for long: anything the remembered history holds is no jump.
+            near = [value for each, value in self._values.items() if each != moment]
+        if not near:
+            return 0.0, 0.0
+        value, low, high = reading.intensity_g_per_kwh, min(near), max(near)
+        if value > high:
+            return math.log(value / high), high
+        return (math.log(low / value), low) if value < low else (0.0, low)
+
+    def _limit(self) -> float:
+        """How many times beyond the recent values one may go: twice (as a ratio: squared) what history shows."""
+        limits = self.limits
+        least = limits.least_factor
+        if len(self._times) < limits.settled_after:
+            least = max(least, limits.unsettled_factor)
+        learnt = math.exp(2.0 * max(self._excesses.values(), default=0.0))
+        return min(max(least, learnt), limits.largest_factor)
+
+    def _hold(self, reading: Reading, excess: float, bound: float, limit: float) -> Judgement:
+        value = reading.intensity_g_per_kwh
+        agreeing, others = self._agreeing(reading, limit)
+        run = [*agreeing, reading]
+        if len({each.valid_from for each in run}) >= self.limits.persist_periods:
+            self._held = []
+            for each in sorted(run, key=lambda each: each.valid_from):
+                self._remember(each, self._excess(each)[0])
+            return Judgement(Verdict.ACCEPTED, "", released=tuple(agreeing), dropped=tuple(others))
+        self._held = run
+        side = "above" if value > bound else "below"
+        explanation = (
+            f"{value:g} g/kWh is {math.exp(excess):.1f} times {side} anything within {_span(self.limits.recent)} of it "
+            f"({bound:g}); the zone's history makes {limit:.1f} times believable, or {self.limits.persist_periods} "
+            f"intervals of it"
+        )
+        return Judgement(Verdict.JUMP, explanation, dropped=tuple(others))
+
+    def _agreeing(self, reading: Reading, limit: float) -> tuple[list[Reading], list[Reading]]:
+        """Held readings of other intervals near the new one in value and time, and those that are not."""
+        agreeing: list[Reading] = []
+        others: list[Reading] = []
+        value, reach = reading.intensity_g_per_kwh, self.limits.recent
+        for held in self._held:
+            if held.key == reading.key:
+                continue
+            near = abs(math.log(held.intensity_g_per_kwh / value)) <= math.log(limit)
+            soon = abs(held.valid_from - reading.valid_from) <= reach
+            (agreeing if near and soon else others).append(held)
+        return agreeing, others
+
+    def _drop_passed(self, reading: Reading) -> tuple[Reading, ...]:
+        """A normal value after held ones ends their run: they did not last."""
+        dropped = tuple(held for held in self._held if held.valid_from <= reading.valid_from)
+        if dropped:
+            self._held = [held for held in self._held if held.valid_from > reading.valid_from]
+        return dropped
+
+    def _remember(self, reading: Reading, excess: float) -> None:
+        moment = reading.valid_from.timestamp()
+        if moment not in self._values:
+            if self._times and moment < self._times[-1]:
+                insort(self._times, moment)
+            else:
+                self._times.append(moment)
+        self._values[moment] = reading.intensity_g_per_kwh
+        if excess > 0.0 and len(self._times) >= self.limits.settled_after:
+            self._excesses[moment] = excess
+        self._forget(self._times[-1] - self.limits.history.total_seconds())
+
+    def _forget(self, oldest: float) -> None:
+        expired = bisect_left(self._times, oldest)
+        if expired:
+            for moment in self._times[:expired]:
+                del self._values[moment]
+                self._excesses.pop(moment, None)
+            del self._times[:expired]
+
+
+def held_in_order(readings: Sequence[Reading]) -> list[Reading]:
+    """Readings in order of time, as a gate takes them."""
+    return sorted(readings, key=lambda reading: (reading.valid_from, reading.published_at))
+
+
+def _span(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours:g} h" if hours >= 1 else f"{span.total_seconds():g} s"
