@@ -1,0 +1,71 @@
+"""The gRPC front: Triton's service, every method of it, as raw bytes."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from inference_proxy.inferring import Inferring
+from inference_proxy.relaying import SERVICE, Context, relay_stream, relay_unary
+from inference_proxy.virtual_models import VirtualModels
+
+Call = Callable[[bytes, Context], Any]
+
+
+def triton_calls(channel: grpc.aio.Channel) -> dict[str, Any]:
+    """Triton's callables by method name, without serializers; streaming ones take streams."""
+    raw: Any = channel  # The stubs demand the serializers that raw bytes do without.
+    methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    return {
+        method.name: (raw.stream_stream if method.server_streaming else raw.unary_unary)(f"/{SERVICE}/{method.name}")
+        for method in methods
+    }
+
+
+class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
+    """Finds the handler of a method: our own, or the relay."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        calls: Mapping[str, Any],
+        inferring: Inferring,
+        models: VirtualModels,
+    ) -> None:
+        self._channel: Any = channel
+        own: dict[str, Call] = {
+            "ModelInfer": inferring.infer,
+            "ModelReady": models.model_ready,
+            "ModelMetadata": models.model_metadata,
+            "ModelConfig": models.model_config,
+        }
+        self._handlers = {
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(own[name]) if name in own else _relay(call)
+            for name, call in calls.items()
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The handler; methods that Triton may know and we do not are relayed as streams, which fits them all."""
+        method = handler_call_details.method
+        handler = self._handlers.get(method)
+        if handler is None and method.startswith(f"/{SERVICE}/"):
+            handler = _relay_as_stream(self._channel.stream_stream(method))
+        return handler
+
+
+def _relay(call: Any) -> Any:
+    if isinstance(call, grpc.aio.StreamStreamMultiCallable):
+        return _relay_as_stream(call)
+
+    async def relay(request: bytes, context: Context) -> bytes:
+        return await relay_unary(call, request, context)
+
+    return grpc.unary_unary_rpc_method_handler(relay)
+
+
+def _relay_as_stream(call: Any) -> Any:
+    async def relay(requests: AsyncIterator[bytes], context: Context) -> None:
+        await relay_stream(call, requests, context)
+
+    return grpc.stream_stream_rpc_method_handler(relay)

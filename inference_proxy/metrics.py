@@ -1,0 +1,64 @@
+"""The proxy's figures for Prometheus, read from the tallies at each scrape; labels never come from clients."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from inference_proxy.tallies import Tallies
+from tradewind.errors import StartupError
+from tradewind.units import NG_PER_G
+
+_UJ_PER_J = 1_000_000
+
+
+class TallyCollector(Collector):
+    """Shows the tallies, and how much the spool has taken and holds."""
+
+    def __init__(self, tallies: Tallies, spooled_bytes: Callable[[], int]) -> None:
+        self._tallies, self._spooled_bytes = tallies, spooled_bytes
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they stand."""
+        labels = ["family", "variant"]
+        inferences = CounterMetricFamily("tradewind_inferences", "Inferences answered.", labels=labels)
+        energy = CounterMetricFamily("tradewind_inference_energy_joules", "Energy of inferences.", labels=labels)
+        emissions = CounterMetricFamily(
+            "tradewind_inference_emissions_grams", "Emissions of inferences with a known intensity.", labels=labels
+        )
+        unpriced = CounterMetricFamily(
+            "tradewind_inference_unpriced_energy_joules", "Energy used while no intensity was known.", labels=labels
+        )
+        for tally in list(self._tallies.served.values()):
+            who = [tally.family, tally.variant]
+            inferences.add_metric(who, tally.inferences)
+            energy.add_metric(who, tally.energy_uj / _UJ_PER_J)
+            if tally.energy_uj > tally.unpriced_uj:
+                emissions.add_metric(who, tally.emissions_ng / NG_PER_G)
+            unpriced.add_metric(who, tally.unpriced_uj / _UJ_PER_J)
+        fallbacks = CounterMetricFamily(
+            "tradewind_fallbacks", "Requests that another variant served.", labels=["family", "reason"]
+        )
+        for (family, reason), count in list(self._tallies.fallbacks.items()):
+            fallbacks.add_metric([family, str(reason)], count)
+        unrecorded = CounterMetricFamily(
+            "tradewind_unrecorded_answers", "Answers withheld because the spool did not take their record."
+        )
+        unrecorded.add_metric([], self._tallies.unrecorded)
+        spool = GaugeMetricFamily("tradewind_spool_bytes", "Size of the records on the local disk.")
+        spool.add_metric([], self._spooled_bytes())
+        return [inferences, energy, emissions, unpriced, fallbacks, unrecorded, spool]
+
+
+def serve_metrics(collector: Collector, host: str, port: int) -> int:
+    """Serves `/metrics` in a thread of its own; the port it got."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    try:
+        server, _ = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise StartupError(
+            f"metrics cannot be served on {host}:{port}: {error.strerror}; set TRADEWIND_PROXY_METRICS_PORT"
+        ) from error
+    return int(server.server_port)

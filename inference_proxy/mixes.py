@@ -1,0 +1,26 @@
+"""Splits requests over a mix by weight, with low discrepancy: after n requests no variant is a whole one off."""
+
+from collections.abc import Mapping
+
+
+class Splitter:
+    """Gives each variant credit by its weight; the one with the most credit serves and pays one request for it."""
+
+    def __init__(self) -> None:
+        self._weights: Mapping[str, float] = {}
+        self._credit: dict[str, float] = {}
+
+    def use(self, weights: Mapping[str, float]) -> None:
+        """Takes a new mix; credit is kept, so that often-changed mixes still come out right over time."""
+        self._weights = weights
+        # A variant that left the mix cannot serve its credit any more, nor owe any.
+        self._credit = {variant: self._credit.get(variant, 0.0) for variant in weights}
+
+    def next(self) -> str:
+        """The variant of the next request; the first of equals in the mix's order."""
+        credit = self._credit
+        for variant, weight in self._weights.items():
+            credit[variant] += weight
+        chosen = max(credit, key=credit.__getitem__)
+        credit[chosen] -= 1.0
+        return chosen

@@ -1,0 +1,140 @@
+"""The parts of the proxy, wired: Triton's channel, the routes, the accounts and the fronts."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import grpc
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from inference_proxy.accounting import Accounting
+from inference_proxy.emissions import EmissionsServicer
+from inference_proxy.flusher import Flusher
+from inference_proxy.following import Following
+from inference_proxy.front import Front, triton_calls
+from inference_proxy.inferring import Inferring, Route
+from inference_proxy.intervals import Intervals
+from inference_proxy.ledger import Ledger
+from inference_proxy.metrics import TallyCollector, serve_metrics
+from inference_proxy.readiness import Readiness
+from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
+from inference_proxy.routes import FamilyRoute, ModelRoute
+from inference_proxy.settings import ProxySettings
+from inference_proxy.spool import Spool, spooled_bytes
+from inference_proxy.tallies import Tallies
+from inference_proxy.targets import all_targets
+from inference_proxy.tenants import Tenants
+from inference_proxy.virtual_models import VirtualModels
+from tradewind.catalogue import find_catalogue
+from tradewind.database import open_engine, require_migrated
+from tradewind.logs import get_logger
+from tradewind.rpc.v1 import emissions_pb2, emissions_pb2_grpc
+from tradewind.serving import Server
+
+log = get_logger(__name__)
+
+EMISSIONS = emissions_pb2.DESCRIPTOR.services_by_name["Emissions"].full_name
+
+
+class Proxy:
+    """One proxy in front of one Triton; build it inside a running event loop."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        self.settings = settings
+        self.catalogue = find_catalogue(settings.catalogue)
+        self.tallies = Tallies()
+        self.intervals = Intervals(settings.proxy_zone)
+        self.targets = all_targets(self.catalogue)
+        self.families = {
+            name: FamilyRoute(
+                name, targets, self.catalogue.families[name].fallback_variant, self.intervals, self.tallies
+            )
+            for name, targets in self.targets.items()
+        }
+        self.spool = Spool(settings.proxy_spool_directory, settings.proxy_segment_bytes)
+        self.engine = open_engine(settings.database_url)
+        self.flusher = Flusher(
+            self.spool,
+            Ledger(self.engine),
+            settings.proxy_flush_interval.total_seconds(),
+            settings.proxy_retention,
+        )
+        self.accounting = Accounting(self.spool, self.tallies)
+        self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
+        self.channel = grpc.aio.insecure_channel(settings.proxy_triton_grpc, options=CHANNEL_OPTIONS)
+        self.readiness = Readiness(self.channel, self.targets, settings.proxy_triton_grpc)
+        self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn)
+        self.server = Server("inference_proxy")
+        self.metrics_port = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> int:
+        """Checks, listens and serves; the gRPC port."""
+        for warning in self.catalogue.warnings:
+            log.warning("the catalogue is unwise", warning=warning)
+        await asyncio.to_thread(check_database, self.engine)
+        await self.readiness.start()
+        self.spool.open()
+        self.flusher.start()
+        self._add_services()
+        self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
+        self._begin(self.following.follow(self.settings.proxy_selector))
+        self.metrics_port = serve_metrics(
+            TallyCollector(self.tallies, lambda: spooled_bytes(self.spool.directory)),
+            self.settings.proxy_metrics_host,
+            self.settings.proxy_metrics_port,
+        )
+        log.info("serving", settings=self.settings.model_dump(mode="json", exclude={"database_url", "broker_url"}))
+        return await self.server.start(self.settings.proxy_listen, [SERVICE, EMISSIONS])
+
+    async def stop(self) -> None:
+        """Lets calls in flight end, stores what it can and ends."""
+        await self.server.drain([SERVICE, EMISSIONS], self.settings.proxy_drain.total_seconds())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self.flusher.stop)
+        self.spool.close()
+        await self.channel.close(None)
+        self.engine.dispose()
+
+    def routes(self) -> Mapping[bytes, Route]:
+        """How each name goes: families, and the models that the catalogue knows."""
+        routes: dict[bytes, Route] = {}
+        for targets in self.targets.values():
+            for target in targets:
+                # The first family that knows a model meters its direct calls.
+                routes.setdefault(target.model.encode(), ModelRoute(target, self.intervals, self.tallies))
+        return routes | {name.encode(): family for name, family in self.families.items()}
+
+    def _add_services(self) -> None:
+        calls = triton_calls(self.channel)
+        inferring = Inferring(
+            calls["ModelInfer"],
+            self.routes(),
+            self.accounting,
+            self.tenants,
+            receipts=self.settings.proxy_receipts,
+        )
+        front = Front(self.channel, calls, inferring, VirtualModels(self.families, calls))
+        self.server.grpc.add_generic_rpc_handlers((front,))
+        emissions_pb2_grpc.add_EmissionsServicer_to_server(
+            EmissionsServicer(self.engine, self.catalogue, self.flusher.pending_inferences), self.server.grpc
+        )
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+
+def check_database(engine: Engine) -> None:
+    """StartupError where the database answers and is not migrated; one that is away is waited for, not fatal."""
+    try:
+        engine.connect().close()
+    except DBAPIError:
+        log.warning(
+            "the ledger's database does not answer; accounts wait in the spool",
+            database=engine.url.render_as_string(hide_password=True),
+        )
+        return
+    require_migrated(engine)

@@ -1,0 +1,36 @@
+"""What a family answers where a model would be refused: Triton's own codes and texts under the family's name."""
+
+from dataclasses import dataclass
+
+import grpc
+
+VERSION = "1"
+"""A family has one version: which version of which model serves is the catalogue's to say."""
+
+_LARGEST_VERSION = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A status and its text."""
+
+    code: grpc.StatusCode
+    text: str
+
+
+def no_version_ready(name: str) -> Refusal:
+    """None of the permitted variants is ready."""
+    return Refusal(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{name}' has no available versions")
+
+
+def unknown_version(name: str, version: str) -> Refusal | None:
+    """Why a version of a family is refused; None when it is not."""
+    if version in {"", VERSION}:
+        return None
+    if version.isdecimal() and version.isascii() and int(version) <= _LARGEST_VERSION:
+        return Refusal(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{name}' version {version} is not found")
+    return Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"failed to get model version from specified version string '{version}' (details: stol), "
+        f"version should be an integral value > 0",
+    )

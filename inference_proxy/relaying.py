@@ -1,0 +1,114 @@
+"""Passes calls to Triton as they are: bytes, metadata, deadline and cancellation in, status and metadata out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, NoReturn, cast
+
+import grpc
+
+from inference_proxy.refusals import Refusal
+
+SERVICE = "inference.GRPCInferenceService"
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A Triton that comes back is used again within seconds, not after minutes of backoff.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+_HOP_BY_HOP = frozenset({"user-agent", "te", "content-type", "host", "accept-encoding"})
+_NO_CONNECTION = ("failed to connect to all addresses", "connections to all backends failing", "Socket closed")
+
+# Stubs type metadata and end-of-stream narrower than the library is: on raw bytes both are Any.
+Context = Any
+_END_OF_STREAM: Any = cast("Any", grpc.aio).EOF
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+def forwarded(metadata: Metadata | None) -> list[tuple[str, str | bytes]] | None:
+    """The request's metadata without what belongs to one hop alone."""
+    if not metadata:
+        return None
+    return [(key, value) for key, value in metadata if key not in _HOP_BY_HOP and not key.startswith("grpc-")] or None
+
+
+async def relay_unary(call: Any, request: bytes, context: Context) -> bytes:
+    """One request, one answer; `call` is a channel's unary callable without serializers."""
+    outgoing = call(request, timeout=context.time_remaining(), metadata=forwarded(context.invocation_metadata()))
+    try:
+        response: bytes = await outgoing
+    except grpc.aio.AioRpcError as error:
+        await abort_like(error, context)
+    await pass_metadata(outgoing, context)
+    return response
+
+
+async def pass_metadata(outgoing: Any, context: Context) -> None:
+    """Triton's initial and trailing metadata, where there are any."""
+    initial = await outgoing.initial_metadata()
+    if initial:
+        await context.send_initial_metadata(tuple(initial))
+    trailing = await outgoing.trailing_metadata()
+    if trailing:
+        context.set_trailing_metadata(tuple(trailing))
+
+
+async def refuse(refusal: Refusal, context: Context) -> NoReturn:
+    """Ends the call with a refusal of our own."""
+    await context.abort(refusal.code, refusal.text)
+    raise AssertionError("abort raises")
+
+
+async def abort_like(error: grpc.aio.AioRpcError, context: Context) -> NoReturn:
+    """Ends the call as Triton ended it."""
+    initial = error.initial_metadata()
+    if initial:
+        await context.send_initial_metadata(tuple(initial))
+    trailing = tuple(cast("Any", error.trailing_metadata()) or ())
+    await context.abort(error.code(), error_text(error.code(), error.details()), trailing)
+    raise AssertionError("abort raises")
+
+
+def error_text(code: grpc.StatusCode, details: str | None) -> str:
+    """Triton's own text; gRPC's account of a failed connection is put in words for a caller."""
+    text = details or ""
+    if code is grpc.StatusCode.UNAVAILABLE and any(part in text for part in _NO_CONNECTION):
+        return "the inference server does not answer: try again when it is back"
+    return text
+
+
+async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Context) -> None:
+    """Any number of requests and answers in any order; serves unary methods that are not known as well."""
+    outgoing = call(timeout=context.time_remaining(), metadata=forwarded(context.invocation_metadata()))
+    pump = asyncio.ensure_future(_pump(requests, outgoing))
+    try:
+        first = True
+        while (response := await outgoing.read()) is not _END_OF_STREAM:
+            if first and (initial := await outgoing.initial_metadata()):
+                await context.send_initial_metadata(tuple(initial))
+            first = False
+            await context.write(response)
+        await finish_like(outgoing, context)
+    finally:
+        pump.cancel()
+        outgoing.cancel()
+
+
+async def finish_like(outgoing: Any, context: Context) -> None:
+    """Ends a stream as Triton ended it."""
+    code, trailing = await outgoing.code(), tuple(await outgoing.trailing_metadata() or ())
+    if code is not grpc.StatusCode.OK:
+        await context.abort(code, error_text(code, await outgoing.details()), trailing)
+    if trailing:
+        context.set_trailing_metadata(trailing)
+
+
+async def _pump(requests: AsyncIterator[bytes], outgoing: Any) -> None:
+    try:
+        async for request in requests:
+            await outgoing.write(request)
+        await outgoing.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+        return  # Triton ended the call first; its status is read beside this.

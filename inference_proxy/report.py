@@ -1,0 +1,244 @@
+"""Reads the ledger: energy times the newest intensity of its interval, computed when asked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    RowMapping,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.selectable import CTE
+
+from inference_proxy.store import intensities, ledger, unattributed
+from tradewind.database import from_microseconds, microseconds, reading
+from tradewind.errors import InvalidInput
+from tradewind.readings import format_time
+from tradewind.units import UJ_PER_KWH
+
+GROUPS = ("hour", "day", "family", "variant", "zone", "tenant")
+_HOUR_US, _DAY_US = 3_600_000_000, 86_400_000_000
+
+ErrorOf = Callable[[str, str], float | None]
+"""The catalogued error of (family, variant); None outside families."""
+
+
+@dataclass
+class Sums:
+    """What a set of inferences adds up to; grams are of the priced ones alone."""
+
+    inferences: int = 0
+    energy_uj: int = 0
+    unpriced_energy_uj: int = 0
+    priced_inferences: int = 0
+    emissions_g: float = 0.0
+    smallest_g: float = 0.0
+    largest_g: float = 0.0
+    restated_inferences: int = 0
+    errors: float = 0.0
+    with_error: int = 0
+
+    def add(self, other: "Sums") -> None:
+        """Adds another set."""
+        for name in self.__dataclass_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def mean_error(self) -> float | None:
+        """Request-weighted; None when no inference was a family's."""
+        return self.errors / self.with_error if self.with_error else None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of the ledger; absent ends are open."""
+
+    begins: datetime | None = None
+    ends: datetime | None = None
+    family: str = ""
+
+
+@dataclass
+class Report:
+    """Rows by group, and everything together."""
+
+    rows: dict[tuple[str, ...], Sums] = field(default_factory=dict)
+    total: Sums = field(default_factory=Sums)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the ledger, priced."""
+
+    bucket_from: datetime
+    family: str
+    variant: str
+    zone: str
+    tenant: str
+    inferences: int
+    energy_uj: int
+    intensity_g_per_kwh: float | None
+
+
+def check_groups(groups: Sequence[str]) -> tuple[str, ...]:
+    """The groups; InvalidInput names one that does not exist."""
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise InvalidInput(f"group_by {unknown[0][:40]!r} is unknown: use any of {', '.join(GROUPS)}")
+    return tuple(groups)
+
+
+def read_report(engine: Engine, span: Span, groups: Sequence[str], error_of: ErrorOf) -> Report:
+    """The sums of a span, grouped; rows in the order of their groups."""
+    report = Report()
+    # The variant is always told apart, because errors are the catalogue's.
+    names = tuple(dict.fromkeys((*check_groups(groups), "family", "variant")))
+    with reading(engine) as connection:
+        for found in connection.execute(_sums_query(span, names)).mappings():
+            sums = _sums_of(found, error_of(found["family"], found["variant"]))
+            group = tuple(_group_text(name, found[name]) for name in groups)
+            report.rows.setdefault(group, Sums()).add(sums)
+            report.total.add(sums)
+    report.rows = dict(sorted(report.rows.items()))
+    return report
+
+
+def read_rows(engine: Engine, span: Span, at_most: int, offset: int) -> list[Row]:
+    """The ledger's rows, oldest first."""
+    priced = _priced()
+    query = (
+        select(priced)
+        .where(*_within(priced, span))
+        .order_by(*(priced.c[name] for name in ("moment", "zone", "family", "variant", "decided", "tenant")))
+        .limit(at_most)
+        .offset(offset)
+    )
+    with reading(engine) as connection:
+        return [
+            Row(
+                from_microseconds(found["moment"]),
+                found["family"],
+                found["variant"],
+                found["zone"],
+                found["tenant"],
+                found["inferences"],
+                found["energy_uj"],
+                found["intensity"],
+            )
+            for found in connection.execute(query).mappings()
+        ]
+
+
+def _priced() -> CTE:
+    """Every row with the intensity of its interval; null where none is known."""
+    by_interval = select(
+        type_coerce(ledger.c.bucket_from, BigInteger).label("moment"),
+        *(ledger.c[name] for name in ("family", "variant", "decided", "zone", "tenant")),
+        *(ledger.c[name] for name in ("inferences", "energy_uj", "smallest_uj", "largest_uj")),
+        intensities.c.intensity_g_per_kwh.label("intensity"),
+        intensities.c.charged_g_per_kwh.label("charged"),
+    ).outerjoin_from(
+        ledger,
+        intensities,
+        and_(intensities.c.zone == ledger.c.zone, intensities.c.valid_from == ledger.c.interval_from),
+    )
+    # Of intervals that overlap the one that began last holds, as it does when a request is charged.
+    holding = (
+        select(intensities.c.intensity_g_per_kwh)
+        .where(
+            intensities.c.zone == unattributed.c.zone,
+            intensities.c.valid_from <= unattributed.c.second_from,
+            intensities.c.valid_to > unattributed.c.second_from,
+        )
+        .order_by(intensities.c.valid_from.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    by_second = select(
+        type_coerce(unattributed.c.second_from, BigInteger).label("moment"),
+        *(unattributed.c[name] for name in ("family", "variant", "decided", "zone", "tenant")),
+        *(unattributed.c[name] for name in ("inferences", "energy_uj", "smallest_uj", "largest_uj")),
+        holding.label("intensity"),
+        # Nothing was said when it was served, so nothing is restated.
+        cast(null(), intensities.c.charged_g_per_kwh.type).label("charged"),
+    )
+    return union_all(by_interval, by_second).cte("priced")
+
+
+def _within(priced: CTE, span: Span) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if span.begins is not None:
+        conditions.append(priced.c.moment >= microseconds(span.begins))
+    if span.ends is not None:
+        conditions.append(priced.c.moment < microseconds(span.ends))
+    if span.family:
+        conditions.append(priced.c.family == span.family)
+    return conditions
+
+
+def _sums_query(span: Span, names: Sequence[str]) -> Any:
+    priced = _priced()
+    columns = priced.c
+    keys: dict[str, ColumnElement[Any]] = {
+        "hour": columns.moment - columns.moment % literal(_HOUR_US, BigInteger),
+        "day": columns.moment - columns.moment % literal(_DAY_US, BigInteger),
+    }
+    grouping = [(keys[name] if name in keys else columns[name]).label(name) for name in names]
+    known = columns.intensity.is_not(None)
+
+    def grams(energy: ColumnElement[int]) -> ColumnElement[Any]:
+        return func.sum(columns.intensity * energy) / float(UJ_PER_KWH)
+
+    restated = and_(columns.charged.is_not(None), columns.charged != columns.intensity)
+    return (
+        select(
+            *grouping,
+            _whole(func.sum(columns.inferences)).label("inferences"),
+            _whole(func.sum(columns.energy_uj)).label("energy_uj"),
+            _whole(func.sum(case((known, 0), else_=columns.energy_uj))).label("unpriced_energy_uj"),
+            _whole(func.sum(case((known, columns.inferences), else_=0))).label("priced_inferences"),
+            grams(columns.energy_uj).label("emissions_g"),
+            grams(columns.smallest_uj).label("smallest_g"),
+            grams(columns.largest_uj).label("largest_g"),
+            _whole(func.sum(case((restated, columns.inferences), else_=0))).label("restated_inferences"),
+        )
+        .where(*_within(priced, span))
+        .group_by(*grouping)
+    )
+
+
+def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
+    # Postgres sums bigint to numeric.
+    return cast(total, BigInteger)
+
+
+def _sums_of(found: RowMapping, error: float | None) -> Sums:
+    inferences = int(found["inferences"])
+    return Sums(
+        inferences=inferences,
+        energy_uj=int(found["energy_uj"]),
+        unpriced_energy_uj=int(found["unpriced_energy_uj"]),
+        priced_inferences=int(found["priced_inferences"]),
+        emissions_g=float(found["emissions_g"] or 0.0),
+        smallest_g=float(found["smallest_g"] or 0.0),
+        largest_g=float(found["largest_g"] or 0.0),
+        restated_inferences=int(found["restated_inferences"]),
+        errors=error * inferences if error is not None else 0.0,
+        with_error=inferences if error is not None else 0,
+    )
+
+
+def _group_text(name: str, value: Any) -> str:
+    return format_time(from_microseconds(value)) if name in {"hour", "day"} else str(value)

@@ -1,0 +1,181 @@
+"""Which variant serves the next request for a name, and all that is the same for many requests of one kind."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from inference_proxy.intervals import Intervals
+from inference_proxy.mixes import Splitter
+from inference_proxy.receipts import Account, as_metadata, as_parameters, receipt_parameters
+from inference_proxy.refusals import Refusal, no_version_ready, unknown_version
+from inference_proxy.spool import SpoolKey, charge_of
+from inference_proxy.tallies import Tallies, Tally
+from inference_proxy.targets import Target, nearest_in_energy
+from inference_proxy.wire import retarget
+from tradewind.database import microseconds
+from tradewind.decisions import Decision
+from tradewind.units import emissions_ng
+
+_KNOWN_RECEIPTS = 256
+_NEVER_US = 2**63 - 1
+
+
+class Fallback(StrEnum):
+    """Why another variant than the decided one served."""
+
+    NO_DECISION = "no_decision"
+    """Nothing was ever decided: the catalogue's fallback variant."""
+    NOT_READY = "not_ready"
+    """Triton does not have the decided variant ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one request of a lane costs and what its answer carries; good until its age changes."""
+
+    energy_uj: int
+    smallest_uj: int
+    largest_uj: int
+    decided_uj: int
+    emissions_ng: int | None
+    parameters: bytes
+    metadata: tuple[tuple[str, str], ...]
+    good_until_us: int
+
+
+class Lane:
+    """Requests that differ in nothing but their batch size: one name, variant, decision, interval and tenant."""
+
+    def __init__(
+        self,
+        account: Account,
+        target: Target,
+        decided: Target,
+        ends: tuple[Target, Target],
+        family: str,
+        tenant: str,
+        tally: Tally,
+    ) -> None:
+        self.account, self.target, self.tally = account, target, tally
+        self.key = SpoolKey(charge_of(family, target.variant, decided.variant, account.zone, tenant, account.interval))
+        renamed = bool(family)
+        self.model = retarget(target.model.encode(), target.version.encode() or None) if renamed else b""
+        """What to append to the request; nothing where the client named the model itself."""
+        self.model_and_version = retarget(target.model.encode(), target.version.encode()) if renamed else b""
+        self._decided, (self._smallest, self._largest) = decided, ends
+        self._receipts: dict[int, Receipt] = {}
+
+    def receipt(self, inferences: int, now_us: int) -> Receipt:
+        """The receipt of a request with so many inferences, now."""
+        known = self._receipts.get(inferences)
+        if known is None or now_us >= known.good_until_us:
+            if len(self._receipts) >= _KNOWN_RECEIPTS:
+                self._receipts.clear()
+            known = self._receipts[inferences] = self._write_receipt(inferences, now_us)
+        return known
+
+    def _write_receipt(self, inferences: int, now_us: int) -> Receipt:
+        account, energy = self.account, self.target.energy_uj(inferences)
+        age_s, until_us = None, _NEVER_US
+        if account.decision is not None:
+            decided_us = microseconds(account.decision.decided_at)
+            age_s = max(now_us - decided_us, 0) // 1_000_000
+            until_us = decided_us + (age_s + 1) * 1_000_000
+        parameters = receipt_parameters(account, energy, age_s)
+        interval = account.interval
+        return Receipt(
+            energy_uj=energy,
+            smallest_uj=self._smallest.energy_uj(inferences),
+            largest_uj=self._largest.energy_uj(inferences),
+            decided_uj=self._decided.energy_uj(inferences),
+            emissions_ng=emissions_ng(energy, interval.intensity_g_per_kwh) if interval is not None else None,
+            parameters=as_parameters(parameters),
+            metadata=as_metadata(parameters),
+            good_until_us=until_us,
+        )
+
+
+class FamilyRoute:
+    """A family's requests: the decision in force, and the permitted variant that is ready and nearest to it."""
+
+    def __init__(
+        self, name: str, targets: tuple[Target, ...], fallback_variant: str, intervals: Intervals, tallies: Tallies
+    ) -> None:
+        self.name = name
+        self.targets = tuple(target for target in targets if target.permitted)
+        self.decision: Decision | None = None
+        self._by_variant = {target.variant: target for target in self.targets}
+        self._fallback = self._by_variant[fallback_variant]
+        self._intervals, self._tallies = intervals, tallies
+        self._splitter = Splitter()
+        self._sole: Target | None = self._fallback
+        self._lanes: dict[tuple[str, str, str | None, str], Lane] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether any permitted variant may serve; one that Triton was not yet asked about may."""
+        return any(target.ready is not False for target in self.targets)
+
+    def decide(self, decision: Decision) -> None:
+        """Takes a decision into force; variants that this catalogue does not permit are left out of its mix."""
+        weights = {share.variant: share.weight for share in decision.mix if share.variant in self._by_variant}
+        total = sum(weights.values())
+        if total <= 0:
+            return
+        self.decision = decision
+        self._splitter.use({variant: weight / total for variant, weight in weights.items() if weight > 0})
+        self._sole = self._by_variant[next(iter(weights))] if len(weights) == 1 else None
+        self._lanes.clear()
+
+    def lane(self, tenant: str, version: bytes, now_us: int) -> Lane | Refusal:
+        """How the next request goes, or why it is refused."""
+        if version and (refusal := unknown_version(self.name, version.decode(errors="replace"))):
+            return refusal
+        decided = self._sole or self._by_variant[self._splitter.next()]
+        target, reason = decided, None if self.decision is not None else Fallback.NO_DECISION
+        if decided.ready is False:
+            nearest = nearest_in_energy(tuple(each for each in self.targets if each.ready is not False), decided)
+            if nearest is None:
+                return no_version_ready(self.name)
+            target, reason = nearest, Fallback.NOT_READY
+        return self._lane_to(target, decided, reason, tenant, now_us)
+
+    def _lane_to(self, target: Target, decided: Target, reason: Fallback | None, tenant: str, now_us: int) -> Lane:
+        place = (target.variant, decided.variant, reason, tenant)
+        lane = self._lanes.get(place)
+        interval = self._intervals.at(now_us)
+        if lane is None or lane.account.interval is not interval:
+            lane = self._lanes[place] = Lane(
+                account=Account(self.name, target.variant, self._intervals.zone, self.decision, interval, reason),
+                target=target,
+                decided=decided,
+                ends=(self.targets[0], self.targets[-1]),
+                family=self.name,
+                tenant=tenant,
+                tally=self._tallies.of(self.name, target.variant),
+            )
+        return lane
+
+
+class ModelRoute:
+    """A model that the catalogue knows, called by its own name: nothing is decided, all is metered."""
+
+    def __init__(self, target: Target, intervals: Intervals, tallies: Tallies) -> None:
+        self.target = target
+        self._intervals, self._tallies = intervals, tallies
+        self._lanes: dict[str, Lane] = {}
+
+    def lane(self, tenant: str, version: bytes, now_us: int) -> Lane:  # noqa: ARG002 -- the version is Triton's to judge
+        """How the next request goes."""
+        interval, target = self._intervals.at(now_us), self.target
+        lane = self._lanes.get(tenant)
+        if lane is None or lane.account.interval is not interval:
+            lane = self._lanes[tenant] = Lane(
+                account=Account(target.model, target.variant, self._intervals.zone, None, interval, None),
+                target=target,
+                decided=target,
+                ends=(target, target),
+                family="",
+                tenant=tenant,
+                tally=self._tallies.of("", target.variant),
+            )
+        return lane

@@ -1,0 +1,65 @@
+"""The inference proxy's settings: `TRADEWIND_` + the field's name in capitals."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from tradewind.errors import InvalidInput
+from tradewind.readings import check_zone
+from tradewind.settings import CommonSettings, Duration
+
+_METADATA_KEY = re.compile(r"[0-9a-z_.-]{1,64}")
+
+
+class ProxySettings(CommonSettings):
+    """Where to listen, which Triton to front, whom to follow and where to keep the accounts."""
+
+    proxy_listen: str = "127.0.0.1:8001"
+    """host:port of the gRPC front; port 0 takes any free one."""
+    proxy_triton_grpc: str = "127.0.0.1:9001"
+    """host:port of Triton's gRPC."""
+    proxy_triton_http: str = "127.0.0.1:9000"
+    """host:port of Triton's HTTP."""
+    proxy_selector: str = "127.0.0.1:7002"
+    """host:port of the selector service."""
+    proxy_zone: str = "GB"
+    """The grid area in which Triton's machines draw their power."""
+    proxy_spool_directory: Path = Path("tradewind-spool")
+    """A local directory of this proxy alone, on a disk that outlives the process."""
+    proxy_receipts: bool = True
+    """Whether answers carry receipts."""
+    proxy_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8002
+    """Prometheus; 0 takes any free port."""
+    proxy_metrics_host: str = "127.0.0.1"
+    proxy_tenant_key: str = ""
+    """The request metadata key that names the tenant; empty: tenants are not told apart."""
+    proxy_tenants: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """How many tenants are told apart; those that come later are booked as `other`."""
+    proxy_ready_interval: Duration = timedelta(seconds=1)
+    """How often Triton is asked which variants are ready."""
+    proxy_flush_interval: Duration = timedelta(seconds=1)
+    """How often the spool is stored in the database."""
+    proxy_segment_bytes: Annotated[int, Field(ge=4_096)] = 8 * 1024 * 1024
+    """How large a file of the spool grows before the next is begun."""
+    proxy_retention: Duration | None = None
+    """How long the ledger keeps its rows; for ever when absent."""
+    proxy_drain: Duration = timedelta(seconds=10)
+    """How long requests in flight may take after SIGTERM."""
+
+    @field_validator("proxy_zone")
+    @classmethod
+    def _zone(cls, zone: str) -> str:
+        try:
+            return check_zone(zone)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("proxy_tenant_key")
+    @classmethod
+    def _tenant_key(cls, key: str) -> str:
+        if key and not _METADATA_KEY.fullmatch(key.lower()):
+            raise ValueError(f"{key!r} is not a metadata key: use lower-case letters, digits, '-', '_' and '.'")
+        return key.lower()

@@ -1,0 +1,215 @@
+"""The accounts' first place: a local append-only file, written before an answer goes out, that survives `kill -9`.
+
+A segment is a file of fixed-size records beside a file of keys (JSON lines) that the records refer to by number. One
+`write(2)` per record: what the kernel has taken is there after the process is gone. A process begins a segment of its
+own, so a record cut short by a crash is the last of its segment and is never counted.
+"""
+
+import fcntl
+import json
+import os
+import struct
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from inference_proxy.intervals import Interval
+from tradewind.errors import StartupError
+from tradewind.readings import Reading, from_mapping, to_mapping
+
+RECORD = struct.Struct("<qqqqqII")
+RECORD_TYPE = np.dtype(
+    [
+        ("time_us", "<i8"),
+        ("energy_uj", "<i8"),
+        ("smallest_uj", "<i8"),
+        ("largest_uj", "<i8"),
+        ("decided_uj", "<i8"),
+        ("inferences", "<u4"),
+        ("key", "<u4"),
+    ]
+)
+MAX_INFERENCES = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Who was served by what, and the reading that held; None where none was known."""
+
+    family: str
+    variant: str
+    decided: str
+    zone: str
+    tenant: str
+    reading: Reading | None
+
+
+@dataclass(slots=True)
+class SpoolKey:
+    """A charge with the number that the current segment knows it by."""
+
+    charge: Charge
+    segment: int = -1
+    number: int = 0
+
+
+def charge_of(family: str, variant: str, decided: str, zone: str, tenant: str, interval: Interval | None) -> Charge:
+    """A charge in an interval, or in none."""
+    return Charge(family, variant, decided, zone, tenant, interval.reading if interval else None)
+
+
+@dataclass(slots=True)
+class Spool:
+    """Appends; `open` it before the first record. One process per directory."""
+
+    directory: Path
+    segment_bytes: int
+    identity: str = field(default="", init=False)
+    segment: int = field(default=-1, init=False)
+    recorded: int = field(default=0, init=False)
+    """Records written by this process."""
+    _descriptor: int = field(default=-1, init=False)
+    _keys_descriptor: int = field(default=-1, init=False)
+    _lock_descriptor: int = field(default=-1, init=False)
+    _written: int = field(default=0, init=False)
+    _keys: int = field(default=0, init=False)
+
+    def open(self) -> None:
+        """Takes the directory and begins a segment; StartupError when another process has it."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock_descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StartupError(
+                f"the spool directory {self.directory} cannot be written: {error.strerror}; "
+                f"give TRADEWIND_PROXY_SPOOL_DIRECTORY one that can"
+            ) from error
+        try:
+            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartupError(
+                f"another proxy uses the spool directory {self.directory}: give each its own in "
+                f"TRADEWIND_PROXY_SPOOL_DIRECTORY"
+            ) from error
+        self.identity = self._read_identity()
+        self.segment = max(segments(self.directory), default=-1)
+        self._begin_segment()
+
+    def close(self) -> None:
+        """Lets go of the directory."""
+        for descriptor in (self._descriptor, self._keys_descriptor, self._lock_descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._keys_descriptor = self._lock_descriptor = -1
+
+    def record(
+        self,
+        key: SpoolKey,
+        time_us: int,
+        inferences: int,
+        energy_uj: int,
+        smallest_uj: int,
+        largest_uj: int,
+        decided_uj: int,
+    ) -> None:
+        """Writes one request down. OSError when the disk does not take it: then nothing is recorded."""
+        if key.segment != self.segment:
+            self._define(key)
+        data = RECORD.pack(time_us, energy_uj, smallest_uj, largest_uj, decided_uj, inferences, key.number)
+        if os.write(self._descriptor, data) != RECORD.size:
+            # A full disk took a part: leave no half record for the next to be read askew.
+            os.ftruncate(self._descriptor, self._written)
+            raise OSError("the disk took only a part of a record")
+        self._written += RECORD.size
+        self.recorded += 1
+        if self._written >= self.segment_bytes:
+            self._begin_segment()
+
+    def _define(self, key: SpoolKey) -> None:
+        charge = key.charge
+        line = json.dumps(
+            {
+                "number": self._keys + 1,
+                "family": charge.family,
+                "variant": charge.variant,
+                "decided": charge.decided,
+                "zone": charge.zone,
+                "tenant": charge.tenant,
+                "reading": to_mapping(charge.reading) if charge.reading is not None else None,
+            }
+        )
+        # The line break comes first as well: a line that a full disk cut short then spoils only itself.
+        data = f"\n{line}\n".encode()
+        if os.write(self._keys_descriptor, data) != len(data):
+            raise OSError("the disk took only a part of a key")
+        self._keys += 1
+        key.segment, key.number = self.segment, self._keys
+
+    def _begin_segment(self) -> None:
+        for descriptor in (self._descriptor, self._keys_descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self.segment += 1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        # Keys first: a reader that sees the records finds their keys.
+        self._keys_descriptor = os.open(keys_path(self.directory, self.segment), flags, 0o644)
+        self._descriptor = os.open(records_path(self.directory, self.segment), flags, 0o644)
+        self._written = self._keys = 0
+
+    def _read_identity(self) -> str:
+        path = self.directory / "identity"
+        if not path.exists():
+            fresh = self.directory / f"identity.{os.getpid()}"
+            fresh.write_text(uuid.uuid4().hex, encoding="ascii")
+            fresh.rename(path)
+        return path.read_text(encoding="ascii").strip()
+
+
+def records_path(directory: Path, segment: int) -> Path:
+    """The file of a segment's records."""
+    return directory / f"{segment:010d}.records"
+
+
+def keys_path(directory: Path, segment: int) -> Path:
+    """The file of a segment's keys."""
+    return directory / f"{segment:010d}.keys"
+
+
+def segments(directory: Path) -> list[int]:
+    """The segments there are, oldest first; one whose records were deleted still counts by its keys."""
+    names = {path.stem for path in directory.iterdir() if path.suffix in {".records", ".keys"}}
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def read_keys(directory: Path, segment: int) -> dict[int, Charge]:
+    """The keys of a segment by number."""
+    found: dict[int, Charge] = {}
+    for line in keys_path(directory, segment).read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # Cut short by a crash or a full disk: no record refers to it.
+        reading = entry.pop("reading")
+        number = entry.pop("number")
+        found[number] = Charge(**entry, reading=from_mapping(reading) if reading is not None else None)
+    return found
+
+
+def read_records(
+    directory: Path, segment: int, offset: int, at_most: int
+) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
+    """Whole records of a segment from a byte offset on."""
+    path = records_path(directory, segment)
+    if not path.exists():
+        return np.empty(0, RECORD_TYPE)
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(at_most * RECORD.size)
+    return np.frombuffer(data[: len(data) // RECORD.size * RECORD.size], RECORD_TYPE)
+
+
+def spooled_bytes(directory: Path) -> int:
+    """Size of the records on the disk, stored or not."""
+    return sum(path.stat().st_size for path in directory.glob("*.records"))

@@ -1,0 +1,78 @@
+"""The Triton models that may serve, as the catalogue knows them, and whether Triton has them ready."""
+
+from dataclasses import dataclass, field
+
+from tradewind.catalogue import Catalogue, Family, Variant, energy_of_batch_uj
+
+_KNOWN_BATCHES = 1_024
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """One variant on Triton."""
+
+    variant: str
+    model: str
+    version: str
+    figures: Variant
+    permitted: bool
+    ready: bool | None = None
+    """None until Triton was first asked."""
+    max_batch_size: int | None = None
+    """None until Triton has said it; 0: the model does not batch."""
+    signature: tuple[str, ...] | None = None
+    """Its inputs and outputs; None until Triton has said them."""
+    _energy_by_batch: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def batches(self) -> bool:
+        """Whether the first dimension of its inputs counts inferences."""
+        return bool(self.max_batch_size)
+
+    @property
+    def energy_mj(self) -> float:
+        """Energy of a single inference."""
+        return self.figures.energy_mj.value
+
+    @property
+    def accuracy_pct(self) -> float:
+        """100 - error."""
+        return 100.0 - self.figures.error.value
+
+    def energy_uj(self, inferences: int) -> int:
+        """Energy of a request with so many inferences."""
+        known = self._energy_by_batch.get(inferences)
+        if known is None:
+            if len(self._energy_by_batch) >= _KNOWN_BATCHES:
+                self._energy_by_batch.clear()
+            known = self._energy_by_batch[inferences] = energy_of_batch_uj(self.figures, inferences)
+        return known
+
+
+def targets_of(family: Family) -> tuple[Target, ...]:
+    """Every variant of a family in order of energy, then of name."""
+    targets = [
+        Target(
+            variant=name,
+            model=variant.model or name,
+            version=variant.model_version,
+            figures=variant,
+            permitted=name in family.pool,
+        )
+        for name, variant in family.variants.items()
+    ]
+    return tuple(sorted(targets, key=lambda target: (target.energy_mj, target.variant)))
+
+
+def nearest_in_energy(targets: tuple[Target, ...], wanted: Target) -> Target | None:
+    """The target nearest to the wanted one in energy; a tie goes to the lower energy; None of none."""
+    return min(
+        targets,
+        key=lambda target: (abs(target.energy_mj - wanted.energy_mj), target.energy_mj, target.variant),
+        default=None,
+    )
+
+
+def all_targets(catalogue: Catalogue) -> dict[str, tuple[Target, ...]]:
+    """The targets of each family."""
+    return {name: targets_of(family) for name, family in catalogue.families.items()}
