@@ -1,14 +1,14 @@
 """What holds for a zone: its gate, its signal, its sources, and who may speak for it. From the zones file, if any."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from tradewind.errors import StartupError
+from tradewind.errors import InvalidInput, StartupError
 from tradewind.plausibility import GateLimits
 from tradewind.readings import ZONE_PATTERN, Signal
 from tradewind.settings import Duration
@@ -36,6 +36,19 @@ class GateEntry(_Strict):
     unsettled_factor: float | None = None
     settled_after: int | None = None
     persist_periods: int | None = None
+
+    @model_validator(mode="after")
+    def _make_sense(self) -> Self:
+        self.applied_to(GateLimits())
+        return self
+
+    def applied_to(self, limits: GateLimits) -> GateLimits:
+        """The limits, with what the zone sets for itself; InvalidInput when they make no sense together."""
+        own = {name: value for name, value in self.model_dump().items() if value is not None}
+        try:
+            return replace(limits, **own)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
 
 
 class SourceEntry(_Strict):
@@ -89,8 +102,7 @@ class Rules:
         entry = self.file.zones.get(zone)
         limits = self.limits
         if entry is not None:
-            own = {each.name: getattr(entry.gate, each.name) for each in fields(GateLimits)}
-            limits = replace(limits, **{name: value for name, value in own.items() if value is not None})
+            limits = entry.gate.applied_to(limits)
         return limits.compressed(self.replay_speed) if zone == self.replay_zone else limits
 
     def signal(self, zone: str) -> Signal:
