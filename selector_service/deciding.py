@@ -44,7 +44,7 @@ class Desk:
         if outlook.stale:
             choice = self._stale(choice, current)
             # No end is known: it stays in force until a reading holds again.
-            span = (current.valid_to, max(current.valid_to, moment) + summary.window)
+            span = (current.valid_to, current.valid_to + summary.window)
         return self._decision(current.zone, choice, current, summary, span, moment), after
 
     def _stale(self, choice: Choice, current: Reading) -> Choice:

@@ -63,7 +63,7 @@ class SelectorService:
 
     async def start(self) -> int:
         """Takes up what the database holds, follows the bus and serves; the port it got."""
-        await self._resume()
+        await resume(self.selector, self._keeper, self._follower)
         settings = self._settings
         if settings.selector_metrics_port is not None:
             host = settings.selector_listen.rpartition(":")[0]
@@ -74,17 +74,6 @@ class SelectorService:
             asyncio.create_task(self._announcements.run()),
         ]
         return await self._server.start(settings.selector_listen, [SERVICE])
-
-    async def _resume(self) -> None:
-        stored = await asyncio.to_thread(self.store.load)
-        self._keeper.seen = stored.change
-        for state in stored.states:
-            self.selector.states[state.zone, state.family] = state
-        for decision in stored.decisions:
-            if decision.family in self.selector.desks and self.selector.follows(decision.zone):
-                self.selector.adopt(decision)
-        self.selector.merge(stored.readings)
-        await self._follower.take((), also=self.selector.zones)
 
     async def stop(self) -> None:
         """Drains, then ends every task and connection."""
@@ -112,3 +101,16 @@ class SelectorService:
 
     def _without_reading(self, zone: str, family: str) -> Decision:
         return self.selector.without_reading(zone, family, self._clock())
+
+
+async def resume(selector: Selector, keeper: Storekeeper, follower: Follower) -> None:
+    """Takes up what the database holds, and decides for what has changed since."""
+    stored = await asyncio.to_thread(keeper.store.load)
+    keeper.seen = stored.change
+    for state in stored.states:
+        selector.states[state.zone, state.family] = state
+    for decision in stored.decisions:
+        if decision.family in selector.desks and selector.follows(decision.zone):
+            selector.adopt(decision)
+    selector.merge(stored.readings)
+    await follower.take((), also=selector.zones)

@@ -1,12 +1,13 @@
 """The selector's tables: the window's readings, the decisions by revision, and what policies remember.
 
-Every transaction takes the next number of one counter first, which makes replicas on one database take turns. A
-replica that finds other numbers in between has missed something: it is told what, decides again and comes back.
+Every transaction locks one counter first, which makes replicas on one database take turns, and moves it when it
+wrote something. A replica that finds the counter moved has missed something: it is told what, decides again and
+comes back.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from sqlalchemy import (
     func,
     select,
     tuple_,
+    update,
 )
 
 from tradewind.database import UtcMicroseconds, insert_into, reading
@@ -34,6 +36,8 @@ from tradewind.decisions import Decision, decision_from_json, decision_to_json
 from tradewind.readings import Reading, ReadingKind, Signal
 
 metadata = MetaData()
+
+COUNTER = "selector"
 
 changes = Table(
     "selector_changes",
@@ -180,13 +184,16 @@ class Store:
         wrote): merge it, decide again and commit with its change.
         """
         with self._engine.begin() as connection:
-            change = _next_change(connection)
-            _merge_readings(connection, writes.readings, change)
-            if change != seen + 1:
-                return False, _between(connection, seen, change)
-            _insert_decisions(connection, writes.decisions, change)
-            _put_states(connection, writes.states, change)
-            return True, Stored(change)
+            change = _lock(connection)
+            merged = _merge_readings(connection, writes.readings, change + 1)
+            if change != seen:
+                others = _since(connection, seen, change)
+                # Only what is new moves the counter: replicas that tell one another nothing new come to rest.
+                return False, replace(others, change=_count(connection, change, merged))
+            _insert_decisions(connection, writes.decisions, change + 1)
+            _put_states(connection, writes.states, change + 1)
+            written = merged + len(writes.decisions) + len(writes.states)
+            return True, Stored(_count(connection, change, written))
 
     def report_served(
         self, reporter: str, sequence: int, counts: Mapping[tuple[str, str, str], int], now: datetime
@@ -245,15 +252,24 @@ class Store:
             return [decision_from_json(content) for content in ordered]
 
 
-def _next_change(connection: Connection) -> int:
-    statement = insert_into(changes, connection).values(name="selector", change=1)
-    statement = statement.on_conflict_do_update(index_elements=[changes.c.name], set_={"change": changes.c.change + 1})
+def _lock(connection: Connection) -> int:
+    """Waits for this transaction's turn; the newest change."""
+    statement = insert_into(changes, connection).values(name=COUNTER, change=0)
+    statement = statement.on_conflict_do_update(index_elements=[changes.c.name], set_={"change": changes.c.change})
     return int(connection.execute(statement.returning(changes.c.change)).scalar_one())
 
 
-def _merge_readings(connection: Connection, rows: Sequence[Reading], change: int) -> None:
+def _count(connection: Connection, change: int, written: int) -> int:
+    if not written:
+        return change
+    connection.execute(update(changes).where(changes.c.name == COUNTER).values(change=change + 1))
+    return change + 1
+
+
+def _merge_readings(connection: Connection, rows: Sequence[Reading], change: int) -> int:
+    """How many were new or replaced what was there."""
     if not rows:
-        return
+        return 0
     statement = insert_into(readings, connection)
     new = statement.excluded
     said = ("valid_to", "intensity_g_per_kwh", "published_at", "revision", "recorded_at", "change")
@@ -264,12 +280,12 @@ def _merge_readings(connection: Connection, rows: Sequence[Reading], change: int
         where=tuple_(new.published_at, new.valid_to, new.intensity_g_per_kwh)
         > tuple_(readings.c.published_at, readings.c.valid_to, readings.c.intensity_g_per_kwh),
     )
-    connection.execute(statement, [_row(item, change) for item in rows])
+    return connection.execute(statement, [_row(item, change) for item in rows]).rowcount
 
 
-def _between(connection: Connection, seen: int, change: int) -> Stored:
+def _since(connection: Connection, seen: int, change: int) -> Stored:
     def others(table: Table) -> Any:
-        return select(table).where(table.c.change > seen, table.c.change < change)
+        return select(table).where(table.c.change > seen, table.c.change <= change)
 
     ordered = others(decisions).order_by(decisions.c.revision)
     return Stored(

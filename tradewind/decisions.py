@@ -98,7 +98,7 @@ def decision_id(
                 format_time(current.valid_from),
                 format_time(current.valid_to),
                 format_time(current.published_at),
-                repr(current.intensity_g_per_kwh),
+                repr(float(current.intensity_g_per_kwh)),
             ],
             None
             if summary is None

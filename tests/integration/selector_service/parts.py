@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,11 +11,17 @@ from uuid import uuid4
 import grpc
 
 from selector_service.desks import open_desks
-from selector_service.service import SelectorService
+from selector_service.following import Follower
+from selector_service.selector import Selector
+from selector_service.service import SelectorService, resume
 from selector_service.settings import SelectorSettings
+from selector_service.store import Store
+from selector_service.storekeeping import Storekeeper
+from selector_service.zone_history import RangeRule
 from tradewind import topics
 from tradewind.bus import Bus, parse_broker_url
 from tradewind.catalogue import Catalogue
+from tradewind.decisions import Decision
 from tradewind.readings import Reading, ReadingKind, Signal, to_json
 from tradewind.rpc.v1 import selector_pb2_grpc
 
@@ -89,7 +95,7 @@ def a_reading(zone: str, valid_from: datetime, intensity: float, **changes: Any)
         "zone": zone,
         "valid_from": valid_from,
         "valid_to": valid_from + timedelta(minutes=30),
-        "intensity_g_per_kwh": intensity,
+        "intensity_g_per_kwh": float(intensity),
         "kind": ReadingKind.ACTUAL,
         "signal": Signal.AVERAGE,
         "source": "replay:test",
@@ -108,3 +114,43 @@ async def say(bus: Bus, reading: Reading, *, restated: bool = False) -> None:
     """Publishes a reading as carbon_service does."""
     topic = topics.revisions(reading.zone) if restated else topics.intensity(reading.zone)
     await bus.publish(topic, to_json(reading), retain=not restated)
+
+
+class Replica:
+    """A selector without bus and gRPC, on a clock of the test's own."""
+
+    def __init__(self, catalogue: Catalogue, store: Store, rule: RangeRule, policy: str = "proportional") -> None:
+        self.now = datetime(2023, 6, 2, tzinfo=UTC)
+        self.told: list[Decision] = []
+        self.restatements: list[Reading] = []
+        self.store = store
+        self.selector = Selector(open_desks(catalogue, policy, {}), rule)
+        self.keeper = Storekeeper(store)
+        self.follower = Follower(self.selector, self.keeper, self, lambda _messages: [], lambda: self.now)
+
+    async def resume(self) -> "Replica":
+        """Takes up what the store holds."""
+        await resume(self.selector, self.keeper, self.follower)
+        return self
+
+    async def take(self, *readings: Reading) -> None:
+        """Readings arrive."""
+        await self.follower.take(readings)
+
+    def decided(self, decision: Decision) -> None:
+        """Keeps what watchers would see."""
+        self.told.append(decision)
+
+    def restated(self, reading: Reading) -> None:
+        """Keeps what watchers would see."""
+        self.restatements.append(reading)
+
+    @property
+    def in_force(self) -> dict[tuple[str, str], Decision]:
+        """Per zone and family."""
+        return dict(self.selector.in_force)
+
+
+def content(decision: Decision) -> Decision:
+    """A decision without what depends on when and in which order it was made."""
+    return replace(decision, revision=0, decided_at=decision.valid_from)
