@@ -42,6 +42,12 @@ class Figure(_Strict):
     """How it was taken: batch, runtime, driver, repeats."""
     interval_95: tuple[float, float] | None = None
     samples: Annotated[int, Field(ge=1)] | None = None
+    cv: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Coefficient of variation of the samples: standard deviation / mean, as a ratio."""
+    meter: str = ""
+    driver: str = ""
+    runtime: str = ""
+    batch: Annotated[int, Field(ge=1)] | None = None
     date: str = ""
 
 

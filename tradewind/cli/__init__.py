@@ -7,6 +7,8 @@ import typer
 from tradewind.cli import carbon, catalogue
 from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
+from tradewind.cli.profile import profile
+from tradewind.cli.report import report
 from tradewind.errors import TradewindError
 
 app = typer.Typer(
@@ -17,6 +19,8 @@ app = typer.Typer(
 )
 app.command()(migrate)
 app.command()(health)
+app.command()(report)
+app.command()(profile)
 app.command()(carbon.zones)
 app.command()(carbon.intensity)
 app.command()(carbon.publish)
