@@ -85,6 +85,15 @@ class SelectorService:
         await self._keeper.close()
         self._engine.dispose()
 
+    @property
+    def unstored(self) -> int:
+        """Readings and decisions that wait for the database."""
+        return self._keeper.waiting
+
+    def now(self) -> datetime:
+        """The service's clock."""
+        return self._clock()
+
     def decided(self, decision: Decision) -> None:
         """A decision came into force: tell everyone."""
         self.board.put(decision)

@@ -127,6 +127,8 @@ class Bus:
         self._refusal = ""
         self._stopping = False
         self.connected = asyncio.Event()
+        self.subscribed = asyncio.Event()
+        """What is published from now on arrives here."""
         self.disconnected = asyncio.Event()
         self.disconnected.set()
         self.reconnections = 0
@@ -157,6 +159,7 @@ class Bus:
         client.reconnect_delay_set(min_delay=1, max_delay=10)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_publish = self._on_publish
 
@@ -247,11 +250,19 @@ class Bus:
         # Before anything new is said: paho would resend what was unacknowledged, possibly after its successor.
         client.drop_out_messages()
         self._connection += 1  # Only this thread writes it, before the connection's first message.
-        for topic in self._subscriptions:
-            client.subscribe(topic, options=self._subscribe_options)
+        if self._subscriptions:
+            client.subscribe([(topic, self._subscribe_options) for topic in self._subscriptions])
         if self._status_topic:
             client.publish(self._status_topic, b"online", qos=1, retain=True)
         self._post(self._connected)
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _data: Any, _mid: int, granted: list[ReasonCode], _props: Properties | None
+    ) -> None:
+        refused = [topic for topic, code in zip(self._subscriptions, granted, strict=False) if code.is_failure]
+        if refused:
+            log.error("broker refuses a subscription: its access list must permit it", topics=refused)
+        self._post(self.subscribed.set)
 
     def _on_disconnect(
         self,
@@ -300,6 +311,7 @@ class Bus:
             log.warning("broker is away", host=self._address.host, port=self._address.port)
         self.connected.clear()
         self.disconnected.set()
+        self.subscribed.clear()
         self._fail_outstanding()
 
     def _acknowledged(self, mid: int) -> None:

@@ -58,7 +58,7 @@ Start = Callable[..., Awaitable[Running]]
 
 
 @asynccontextmanager
-async def running(catalogue: Catalogue, **options: Any) -> AsyncIterator[Running]:
+async def running(catalogue: Catalogue, *, subscribed: bool = True, **options: Any) -> AsyncIterator[Running]:
     """A selector with these settings, until the block ends."""
     settings = SelectorSettings(selector_listen="127.0.0.1:0", **options)
     desks = open_desks(
@@ -69,6 +69,8 @@ async def running(catalogue: Catalogue, **options: Any) -> AsyncIterator[Running
     )
     service = SelectorService(settings, catalogue, desks)
     port = await service.start()
+    if subscribed:
+        await asyncio.wait_for(service.bus.subscribed.wait(), 10)
     channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
     try:
         yield Running(service, selector_pb2_grpc.SelectorStub(channel), channel, port)
