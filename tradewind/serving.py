@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -91,7 +92,11 @@ def _guard_unary(behaviour: Any, method: str) -> Any:
 def _guard_stream(behaviour: Any, method: str) -> Any:
     async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
-            async for response in behaviour(request, context):
+            answer = behaviour(request, context)
+            if inspect.iscoroutine(answer):
+                await answer  # It writes to the context itself, as the health service's Watch does.
+                return
+            async for response in answer:
                 yield response
         except Exception as error:
             await _abort(error, context, method)
