@@ -59,7 +59,7 @@ class CarbonService:
         keeper = Keeper(self._engine, rules)
         board, healths, watchers = Board(), SourceHealths(), Watchers()
         intake = Intake(keeper, self._writer, board, clock)
-        self._bus = Bus(
+        self.bus = Bus(
             broker_address(settings),
             settings.carbon_client_id,
             subscriptions=[topics.OBSERVATIONS],
@@ -67,7 +67,7 @@ class CarbonService:
             status_name=SERVICE,
             retain_as_published=True,
         )
-        announcer = Announcer(self._bus, keeper, self._writer, clock)
+        announcer = Announcer(self.bus, keeper, self._writer, clock)
         metrics = Metrics(board, healths, clock)
         for listener in (announcer.hand_over, watchers.hand_over, metrics.hand_over):
             intake.on_taken(listener)
@@ -79,11 +79,11 @@ class CarbonService:
             self._run(run_replay(replay, started_at, intake, clock))
         board.put(await self._writer(keeper.load, clock()), clock())
         self._run(announcer.run())
-        self._run(take_observations(self._bus, intake, rules, clock))
+        self._run(take_observations(self.bus, intake, rules, clock))
         self._run(follow_time(board, intake, clock))
         self._run(apply_retention(keeper, self._writer, settings, clock))
         await self._serve(board, intake, watchers, rules, healths)
-        self._bus.start()
+        self.bus.start()
         return self
 
     async def __aexit__(
@@ -94,7 +94,7 @@ class CarbonService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._bus.stop()
+        await self.bus.stop()
         await asyncio.to_thread(self._writer.close)
         self._engine.dispose()
 
