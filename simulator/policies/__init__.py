@@ -1,0 +1,1 @@
+"""Policies to compare with: never served, only simulated."""

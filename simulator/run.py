@@ -1,0 +1,61 @@
+"""Run a policy over a series: the very policy that serves, interval by interval, or all intervals at once."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.fast_path import weights_at_once
+from simulator.series import IntensitySeries
+from simulator.windows import Windows, trailing_windows
+from tradewind.catalogue import OperatingPoint
+from tradewind.policies import Policy, Situation
+
+Weights = NDArray[np.float64]
+"""One row per interval, one column per variant of the pool; rows sum to 1."""
+
+
+def run_policy(
+    policy: Policy,
+    series: IntensitySeries,
+    pool: tuple[OperatingPoint, ...],
+    window: timedelta | None,
+    requests: NDArray[np.float64],
+    progress: Callable[[int], None] | None = None,
+) -> Weights:
+    """The mix of every interval. Policies without feedback are run at once; the result is the same."""
+    windows = trailing_windows(series, window)
+    at_once = weights_at_once(policy, series, windows, pool)
+    if at_once is not None:
+        if progress:
+            progress(len(series.times_s))
+        return at_once
+    return run_interval_by_interval(policy, series, windows, pool, requests, progress)
+
+
+def run_interval_by_interval(
+    policy: Policy,
+    series: IntensitySeries,
+    windows: Windows,
+    pool: tuple[OperatingPoint, ...],
+    requests: NDArray[np.float64],
+    progress: Callable[[int], None] | None = None,
+) -> Weights:
+    """The mix of every interval, decided as the selector decides: with what was served reported back."""
+    columns = {point.variant: column for column, point in enumerate(pool)}
+    weights = np.zeros((series.used, len(pool)))
+    state = policy.initial_state()
+    served: dict[str, float] = {}
+    for row in range(series.used):
+        situation = Situation(series.reading(row), windows.summary(row), pool, (), served)
+        choice, state = policy.select_mix(situation, state)
+        for share in choice.mix:
+            weights[row, columns[share.variant]] = share.weight
+        load = float(requests[row])
+        served = {share.variant: share.weight * load for share in choice.mix} if np.isfinite(load) else {}
+        if progress and row % 1000 == 999:
+            progress(1000)
+    if progress:
+        progress(series.used % 1000)
+    return weights

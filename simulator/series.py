@@ -1,0 +1,88 @@
+"""The intensity that policies are run on: a trace's rows that have a value and pass the plausibility gate."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tradewind.plausibility import Gate, GateLimits
+from tradewind.readings import Reading, ReadingKind, Signal
+from tradewind.traces import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class IntensitySeries:
+    """Plausible readings in order of time, one per interval, and an account of the rows that were left out."""
+
+    name: str
+    times_s: NDArray[np.int64]
+    g_per_kwh: NDArray[np.float64]
+    interval_s: int
+    rows: int
+    missing: int
+    refused: int
+    duplicates: int
+
+    @property
+    def used(self) -> int:
+        """How many readings there are."""
+        return len(self.times_s)
+
+    def reading(self, index: int) -> Reading:
+        """One reading as a policy sees it."""
+        start = datetime.fromtimestamp(int(self.times_s[index]), UTC)
+        return Reading(
+            zone=self.name,
+            valid_from=start,
+            valid_to=start + timedelta(seconds=self.interval_s),
+            intensity_g_per_kwh=float(self.g_per_kwh[index]),
+            kind=ReadingKind.ACTUAL,
+            signal=Signal.AVERAGE,
+            source="trace",
+            published_at=start,
+        )
+
+
+def series_of(trace: Trace, limits: GateLimits | None = None) -> IntensitySeries:
+    """The series of a trace. Of two plausible values for one interval the later row of the file counts."""
+    accepted = _accepted(trace, limits or GateLimits(oldest=timedelta(days=36_500)))
+    blank = np.isnan(trace.values)
+    kept = np.flatnonzero(accepted)
+    times = trace.times_s[kept]
+    last = np.append(times[1:] != times[:-1], True) if len(kept) else np.zeros(0, dtype=bool)
+    rows = kept[last]
+    return IntensitySeries(
+        name=trace.name,
+        times_s=trace.times_s[rows],
+        g_per_kwh=trace.values[rows],
+        interval_s=trace.interval_s,
+        rows=len(trace),
+        missing=int(blank.sum()),
+        refused=int((~blank & ~accepted).sum()),
+        duplicates=len(kept) - len(rows),
+    )
+
+
+def _accepted(trace: Trace, limits: GateLimits) -> NDArray[np.bool_]:
+    """Which rows pass the gate, each heard when its interval begins; those held back and released later pass too."""
+    gate = Gate(limits)
+    accepted = np.zeros(len(trace), dtype=bool)
+    length = timedelta(seconds=min(trace.interval_s, limits.longest_interval.total_seconds()))
+    for row in np.flatnonzero(~np.isnan(trace.values)):
+        start = trace.moment(int(row))
+        reading = Reading(
+            zone="trace",
+            valid_from=start,
+            valid_to=start + length,
+            intensity_g_per_kwh=float(trace.values[row]),
+            kind=ReadingKind.ACTUAL,
+            signal=Signal.AVERAGE,
+            source="trace",
+            published_at=start,
+        )
+        judgement = gate.judge(reading, start)
+        accepted[row] = judgement.accepted
+        for released in judgement.released:
+            accepted[int(np.searchsorted(trace.times_s, int(released.valid_from.timestamp())))] = True
+    return accepted
