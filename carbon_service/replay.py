@@ -111,23 +111,31 @@ async def begin_replay(replay: Replay, keeper: Keeper, writer: Writer, now: date
     return now
 
 
-async def run_replay(replay: Replay, started_at: datetime, intake: Intake, clock: Callable[[], datetime]) -> None:
-    """Says every row at its time; what lies in the past at once."""
-    row = 0
+async def tell_past(replay: Replay, row: int, started_at: datetime, intake: Intake, now: datetime) -> int:
+    """Says every row from `row` on that has begun; the first that has not."""
     while row < len(replay.trace):
-        due = replay.real_time(replay.trace.moment(row), started_at)
-        if (wait_s := (due - clock()).total_seconds()) > 0:
-            await asyncio.sleep(wait_s)
-            continue
         claims: list[Claim] = []
-        now = clock()
         while row < len(replay.trace) and len(claims) < AT_ONCE:
             claim = replay.claim(row, started_at)
             if claim.received_at > now:
                 break
             claims.append(claim)
             row += 1
+        if not claims:
+            break
         await intake.take(claims)
+    return row
+
+
+async def run_replay(
+    replay: Replay, row: int, started_at: datetime, intake: Intake, clock: Callable[[], datetime]
+) -> None:
+    """Says every row from `row` on at its time."""
+    while row < len(replay.trace):
+        due = replay.real_time(replay.trace.moment(row), started_at)
+        if (wait_s := (due - clock()).total_seconds()) > 0:
+            await asyncio.sleep(wait_s)
+        row = await tell_past(replay, row, started_at, intake, clock())
     log.info("replay has ended; its last reading becomes stale", zone=replay.zone, trace=replay.trace.name)
 
 

@@ -17,7 +17,7 @@ from carbon_service.keeper import Keeper
 from carbon_service.library import Library
 from carbon_service.metrics import Metrics
 from carbon_service.present import Board
-from carbon_service.replay import begin_replay, read_replay, run_replay, utc_now
+from carbon_service.replay import begin_replay, read_replay, run_replay, tell_past, utc_now
 from carbon_service.rules import Rules
 from carbon_service.servicer import CarbonServicer
 from carbon_service.settings import CarbonSettings
@@ -76,7 +76,9 @@ class CarbonService:
             log.info("metrics", host=settings.carbon_metrics_host, port=self.metrics_port)
         if replay is not None:
             started_at = await begin_replay(replay, keeper, self._writer, clock())
-            self._run(run_replay(replay, started_at, intake, clock))
+            # History is there before anybody can ask for it.
+            row = await tell_past(replay, 0, started_at, intake, clock())
+            self._run(run_replay(replay, row, started_at, intake, clock))
         board.put(await self._writer(keeper.load, clock()), clock())
         self._run(announcer.run())
         self._run(take_observations(self.bus, intake, rules, clock))
