@@ -18,7 +18,7 @@ class Accounting:
     """Writes the spool and the tallies."""
 
     def __init__(self, spool: Spool, tallies: Tallies) -> None:
-        self._spool, self._tallies = spool, tallies
+        self._spool, self.tallies = spool, tallies
 
     def book(self, lane: Lane, inferences: int) -> Receipt:
         """Books one request that Triton has executed and says what its answer carries; Unrecorded if it cannot."""
@@ -36,7 +36,7 @@ class Accounting:
                 receipt.decided_uj,
             )
         except OSError as error:
-            self._tallies.unrecorded += 1
+            self.tallies.unrecorded += 1
             log.error("the spool's disk does not take records; answers are withheld", error=error.strerror)  # noqa: TRY400 -- one line per answer is enough
             raise Unrecorded("the proxy's accounts cannot be written: free its spool's disk") from error
         self._count(lane, inferences, receipt)
@@ -52,4 +52,4 @@ class Accounting:
         else:
             tally.emissions_ng += receipt.emissions_ng
         if lane.account.fallback is not None:
-            self._tallies.fallbacks[lane.account.requested_model, lane.account.fallback] += 1
+            self.tallies.fallbacks[lane.account.requested_model, lane.account.fallback] += 1

@@ -1,11 +1,11 @@
 """The gRPC front: Triton's service, every method of it, as raw bytes."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2
 
+from inference_proxy.endpoints import Endpoint
 from inference_proxy.inferring import Inferring
 from inference_proxy.relaying import SERVICE, Context, relay_stream, relay_unary
 from inference_proxy.virtual_models import VirtualModels
@@ -13,27 +13,16 @@ from inference_proxy.virtual_models import VirtualModels
 Call = Callable[[bytes, Context], Any]
 
 
-def triton_calls(channel: grpc.aio.Channel) -> dict[str, Any]:
-    """Triton's callables by method name, without serializers; streaming ones take streams."""
-    raw: Any = channel  # The stubs demand the serializers that raw bytes do without.
-    methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
-    return {
-        method.name: (raw.stream_stream if method.server_streaming else raw.unary_unary)(f"/{SERVICE}/{method.name}")
-        for method in methods
-    }
-
-
 class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
     """Finds the handler of a method: our own, or the relay."""
 
     def __init__(
         self,
-        channel: grpc.aio.Channel,
-        calls: Mapping[str, Any],
+        home: Endpoint,
         inferring: Inferring,
         models: VirtualModels,
     ) -> None:
-        self._channel: Any = channel
+        self._channel: Any = home.channel
         own: dict[str, Call] = {
             "ModelInfer": inferring.infer,
             "ModelReady": models.model_ready,
@@ -42,7 +31,7 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
         }
         self._handlers = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(own[name]) if name in own else _relay(call)
-            for name, call in calls.items()
+            for name, call in home.calls.items()
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:

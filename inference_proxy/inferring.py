@@ -10,18 +10,30 @@ from typing import Any, Protocol
 import grpc
 
 from inference_proxy.accounting import Accounting, Unrecorded
-from inference_proxy.refusals import Refusal
-from inference_proxy.relaying import Context, abort_like, forwarded, refuse, relay_unary
+from inference_proxy.attempts import Attempt
+from inference_proxy.endpoints import Endpoint, least_loaded
+from inference_proxy.refusals import Refusal, no_server, too_much, unsatisfiable
+from inference_proxy.relaying import Context, abort_like, forwarded, never_reached, refuse, relay_unary
 from inference_proxy.routes import Lane
+from inference_proxy.targets import Target
 from inference_proxy.tenants import Tenants
-from inference_proxy.wire import Malformed, first_dimension, read_request
+from inference_proxy.wire import InferRequest, Malformed, first_dimension, parameters_of, read_request
+from inference_proxy.wishes import Wishes, read_wishes
+from tradewind.errors import InvalidInput
 
 
 class Route(Protocol):
     """Knows how the next request for its name goes."""
 
-    def lane(self, tenant: str, version: bytes, now_us: int) -> Lane | Refusal:
-        """The lane, or why there is none."""
+    def lane(
+        self,
+        tenant: str,
+        version: bytes,
+        now_us: int,
+        wishes: Wishes | None = None,
+        avoid: tuple[Target, ...] = (),
+    ) -> Lane | Refusal:
+        """The lane, or why there is none; `avoid` are targets that a first attempt found away."""
         ...
 
 
@@ -30,45 +42,70 @@ class Inferring:
 
     def __init__(
         self,
-        call: Any,
+        home: Endpoint,
         routes: Mapping[bytes, Route],
         accounting: Accounting,
         tenants: Tenants,
         *,
         receipts: bool,
+        at_most: int | None = None,
     ) -> None:
-        """`call` is the unary callable of Triton's ModelInfer, without serializers."""
-        self._call, self._routes, self._accounting, self._tenants = call, routes, accounting, tenants
-        self._receipts = receipts
+        """`home` is the Triton that names without a route go to; `at_most` the most requests in flight."""
+        self._home, self._routes, self._accounting, self._tenants = home, routes, accounting, tenants
+        self._receipts, self._at_most = receipts, at_most
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """One ModelInfer."""
         try:
             read = read_request(request)
         except Malformed:
-            return await relay_unary(self._call, request, context)
+            return await relay_unary(self._home.infer, request, context)
         route = self._routes.get(read.model_name)
         if route is None:
-            return await relay_unary(self._call, request, context)
+            return await relay_unary(self._home.infer, request, context)
+        tallies = self._accounting.tallies
+        if self._at_most is not None and tallies.in_flight >= self._at_most:
+            tallies.refused += 1
+            await refuse(too_much(self._at_most), context)
+        wishes = await _wishes(read, context) if read.parameters is not None else None
         metadata = context.invocation_metadata()
-        lane = route.lane(self._tenants.of(metadata), read.model_version, time.time_ns() // 1_000)
+        tenant = self._tenants.of(metadata)
+        lane = route.lane(tenant, read.model_version, time.time_ns() // 1_000, wishes)
         if isinstance(lane, Refusal):
             await refuse(lane, context)
-        outgoing = self._call(
-            request + (lane.model_and_version if read.model_version else lane.model) if lane.model else request,
-            timeout=context.time_remaining(),
-            metadata=forwarded(metadata),
-        )
+        endpoint = least_loaded(lane.target.endpoints)
+        if endpoint is None:
+            await refuse(no_server(), context)
         try:
-            response: bytes = await outgoing
+            return await self._attempt(request, read, lane, endpoint, metadata, context)
+        except grpc.aio.AioRpcError as error:
+            other = None
+            if never_reached(error):
+                other = self._another(route, lane, endpoint, error, tenant, wishes)
+            if other is None:
+                await abort_like(error, context)
+        try:
+            return await self._attempt(request, read, *other, metadata, context)
         except grpc.aio.AioRpcError as error:
             await abort_like(error, context)
+
+    async def _attempt(
+        self, request: bytes, read: InferRequest, lane: Lane, endpoint: Endpoint, metadata: Any, context: Context
+    ) -> bytes:
+        suffix = lane.model_and_version if read.model_version else lane.model
+        with Attempt(lane, endpoint, self._accounting.tallies) as attempt:
+            outgoing = endpoint.infer(
+                request + suffix if suffix else request,
+                timeout=context.time_remaining(),
+                metadata=forwarded(metadata),
+            )
+            response: bytes = await outgoing
+            attempt.answered()
         if initial := await outgoing.initial_metadata():
             await context.send_initial_metadata(tuple(initial))
         trailing = tuple(await outgoing.trailing_metadata() or ())
-        inferences = first_dimension(read.first_input) if lane.target.batches else 1
         try:
-            receipt = self._accounting.book(lane, inferences)
+            receipt = self._accounting.book(lane, first_dimension(read.first_input) if lane.target.batches else 1)
         except Unrecorded as error:
             await refuse(Refusal(grpc.StatusCode.UNAVAILABLE, str(error)), context)
         if not self._receipts:
@@ -76,3 +113,34 @@ class Inferring:
             return response
         context.set_trailing_metadata((*trailing, *receipt.metadata) if trailing else receipt.metadata)
         return response + receipt.parameters
+
+    @staticmethod
+    def _another(
+        route: Route,
+        lane: Lane,
+        endpoint: Endpoint,
+        error: grpc.aio.AioRpcError,
+        tenant: str,
+        wishes: Wishes | None,
+    ) -> tuple[Lane, Endpoint] | None:
+        """Where a request may be tried once more that never was executed: elsewhere, or on another variant."""
+        away = error.code() is grpc.StatusCode.UNAVAILABLE
+        if away:
+            endpoint.failed()
+        if wishes is not None and wishes.sequence_id is not None:
+            return None
+        elsewhere = least_loaded(tuple(each for each in lane.target.endpoints if each is not endpoint))
+        if elsewhere is not None:
+            return lane, elsewhere
+        second = route.lane(tenant, b"", time.time_ns() // 1_000, wishes, (lane.target,))
+        if isinstance(second, Refusal):
+            return None
+        found = least_loaded(tuple(each for each in second.target.endpoints if not (away and each is endpoint)))
+        return (second, found) if found is not None else None
+
+
+async def _wishes(read: InferRequest, context: Context) -> Wishes | None:
+    try:
+        return read_wishes(parameters_of(read))
+    except InvalidInput as error:
+        await refuse(unsatisfiable(str(error)), context)

@@ -18,9 +18,12 @@ class Splitter:
 
     def next(self) -> str:
         """The variant of the next request; the first of equals in the mix's order."""
-        credit = self._credit
         for variant, weight in self._weights.items():
-            credit[variant] += weight
-        chosen = max(credit, key=credit.__getitem__)
-        credit[chosen] -= 1.0
+            self._credit[variant] += weight
+        chosen = self.foremost()
+        self._credit[chosen] -= 1.0
         return chosen
+
+    def foremost(self) -> str:
+        """The variant that is owed the most, without giving it a request."""
+        return max(self._credit, key=self._credit.__getitem__)

@@ -2,25 +2,26 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from datetime import timedelta
 from typing import Any
 
-import grpc
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from inference_proxy.accounting import Accounting
 from inference_proxy.emissions import EmissionsServicer
+from inference_proxy.endpoints import parse_endpoints
 from inference_proxy.flusher import Flusher
 from inference_proxy.following import Following
-from inference_proxy.front import Front, triton_calls
+from inference_proxy.front import Front
 from inference_proxy.inferring import Inferring, Route
 from inference_proxy.intervals import Intervals
 from inference_proxy.ledger import Ledger
 from inference_proxy.metrics import TallyCollector, serve_metrics
 from inference_proxy.readiness import Readiness
-from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
-from inference_proxy.routes import FamilyRoute, ModelRoute
-from inference_proxy.settings import ProxySettings
+from inference_proxy.relaying import SERVICE
+from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
+from inference_proxy.settings import Mode, ProxySettings
 from inference_proxy.spool import Spool, spooled_bytes
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import all_targets
@@ -45,10 +46,20 @@ class Proxy:
         self.catalogue = find_catalogue(settings.catalogue)
         self.tallies = Tallies()
         self.intervals = Intervals(settings.proxy_zone)
-        self.targets = all_targets(self.catalogue)
+        self.endpoints = parse_endpoints(settings.proxy_triton_grpc, settings.proxy_triton_http)
+        self.targets = all_targets(self.catalogue, self.endpoints)
+        for targets in self.targets.values():
+            for target in targets:
+                target.pressure.most = settings.proxy_spill_in_flight
+                target.pressure.latency_limit_s = seconds(settings.proxy_spill_latency)
         self.families = {
             name: FamilyRoute(
-                name, targets, self.catalogue.families[name].fallback_variant, self.intervals, self.tallies
+                name,
+                targets,
+                self.catalogue.families[name].fallback_variant,
+                self.intervals,
+                self.tallies,
+                Switches(settings.proxy_mode is Mode.OBSERVE, settings.proxy_rollout_pct),
             )
             for name, targets in self.targets.items()
         }
@@ -62,8 +73,7 @@ class Proxy:
         )
         self.accounting = Accounting(self.spool, self.tallies)
         self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
-        self.channel = grpc.aio.insecure_channel(settings.proxy_triton_grpc, options=CHANNEL_OPTIONS)
-        self.readiness = Readiness(self.channel, self.targets, settings.proxy_triton_grpc)
+        self.readiness = Readiness(self.endpoints, self.targets)
         self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn)
         self.server = Server("inference_proxy")
         self.metrics_port = 0
@@ -96,7 +106,8 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self.flusher.stop)
         self.spool.close()
-        await self.channel.close(None)
+        for endpoint in self.endpoints:
+            await endpoint.channel.close(None)
         self.engine.dispose()
 
     def routes(self) -> Mapping[bytes, Route]:
@@ -109,15 +120,16 @@ class Proxy:
         return routes | {name.encode(): family for name, family in self.families.items()}
 
     def _add_services(self) -> None:
-        calls = triton_calls(self.channel)
+        home = self.endpoints[0]
         inferring = Inferring(
-            calls["ModelInfer"],
+            home,
             self.routes(),
             self.accounting,
             self.tenants,
             receipts=self.settings.proxy_receipts,
+            at_most=self.settings.proxy_in_flight,
         )
-        front = Front(self.channel, calls, inferring, VirtualModels(self.families, calls))
+        front = Front(home, inferring, VirtualModels(self.families, home.calls))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(
             EmissionsServicer(self.engine, self.catalogue, self.flusher.pending_inferences), self.server.grpc
@@ -125,6 +137,11 @@ class Proxy:
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
+
+
+def seconds(span: timedelta | None) -> float | None:
+    """A span as seconds, where there is one."""
+    return None if span is None else span.total_seconds()
 
 
 def check_database(engine: Engine) -> None:

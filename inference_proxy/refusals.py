@@ -23,6 +23,23 @@ def no_version_ready(name: str) -> Refusal:
     return Refusal(grpc.StatusCode.NOT_FOUND, f"Request for unknown model: '{name}' has no available versions")
 
 
+def no_server() -> Refusal:
+    """None of the inference servers answers."""
+    return Refusal(grpc.StatusCode.UNAVAILABLE, "the inference server does not answer: try again when it is back")
+
+
+def unsatisfiable(text: str) -> Refusal:
+    """The request's own requirements cannot be met, or are none."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+def too_much(limit: int) -> Refusal:
+    """More in flight than the operator admits."""
+    return Refusal(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, f"the proxy has its limit of {limit} requests in flight: try again later"
+    )
+
+
 def unknown_version(name: str, version: str) -> Refusal | None:
     """Why a version of a family is refused; None when it is not."""
     if version in {"", VERSION}:

@@ -19,7 +19,8 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 )
 
 _HOP_BY_HOP = frozenset({"user-agent", "te", "content-type", "host", "accept-encoding"})
-_NO_CONNECTION = ("failed to connect to all addresses", "connections to all backends failing", "Socket closed")
+_NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends failing")
+_NO_CONNECTION = (*_NOT_CONNECTED, "Socket closed", "recvmsg:")
 
 # Stubs type metadata and end-of-stream narrower than the library is: on raw bytes both are Any.
 Context = Any
@@ -77,6 +78,14 @@ def error_text(code: grpc.StatusCode, details: str | None) -> str:
     if code is grpc.StatusCode.UNAVAILABLE and any(part in text for part in _NO_CONNECTION):
         return "the inference server does not answer: try again when it is back"
     return text
+
+
+def never_reached(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a request certainly was not executed: no connection was made, or no version of the model was there."""
+    text = error.details() or ""
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return any(part in text for part in _NOT_CONNECTED)
+    return error.code() is grpc.StatusCode.NOT_FOUND and text.endswith("has no available versions")
 
 
 async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Context) -> None:

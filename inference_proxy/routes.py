@@ -6,11 +6,13 @@ from enum import StrEnum
 from inference_proxy.intervals import Intervals
 from inference_proxy.mixes import Splitter
 from inference_proxy.receipts import Account, as_metadata, as_parameters, receipt_parameters
-from inference_proxy.refusals import Refusal, no_version_ready, unknown_version
+from inference_proxy.refusals import Refusal, no_server, no_version_ready, unknown_version, unsatisfiable
+from inference_proxy.sequences import Sequences
 from inference_proxy.spool import SpoolKey, charge_of
 from inference_proxy.tallies import Tallies, Tally
 from inference_proxy.targets import Target, nearest_in_energy
 from inference_proxy.wire import retarget
+from inference_proxy.wishes import Wishes, why_unsatisfiable
 from tradewind.database import microseconds
 from tradewind.decisions import Decision
 from tradewind.units import emissions_ng
@@ -25,7 +27,21 @@ class Fallback(StrEnum):
     NO_DECISION = "no_decision"
     """Nothing was ever decided: the catalogue's fallback variant."""
     NOT_READY = "not_ready"
-    """Triton does not have the decided variant ready."""
+    """Triton does not have the decided variant ready, or does not answer where it is."""
+    REQUIREMENT = "requirement"
+    """The request's own requirements rule the decided variant out."""
+    PINNED = "pinned"
+    """The request named its variant."""
+    SEQUENCE = "sequence"
+    """The sequence began on this variant."""
+    SPILL = "spill"
+    """The decided variant has all in flight that it may have."""
+    OBSERVE = "observe"
+    """The proxy only observes: decisions are recorded, and the fallback variant serves."""
+    ROLLOUT = "rollout"
+    """The request is not in the share that follows decisions yet."""
+    FORCED = "forced"
+    """An operator forced this variant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +110,146 @@ class Lane:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """How far decisions are followed."""
+
+    observe: bool = False
+    rollout_pct: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Force:
+    """An operator's word that stands above every decision for a while."""
+
+    variant: str
+    until_us: int
+    operator: str
+    why: str
+
+
 class FamilyRoute:
     """A family's requests: the decision in force, and the permitted variant that is ready and nearest to it."""
 
     def __init__(
-        self, name: str, targets: tuple[Target, ...], fallback_variant: str, intervals: Intervals, tallies: Tallies
+        self,
+        name: str,
+        targets: tuple[Target, ...],
+        fallback_variant: str,
+        intervals: Intervals,
+        tallies: Tallies,
+        switches: Switches = Switches(),
     ) -> None:
         self.name = name
         self.targets = tuple(target for target in targets if target.permitted)
         self.decision: Decision | None = None
+        self.force: Force | None = None
         self._by_variant = {target.variant: target for target in self.targets}
         self._fallback = self._by_variant[fallback_variant]
-        self._intervals, self._tallies = intervals, tallies
-        self._splitter = Splitter()
+        self._intervals, self._tallies, self._switches = intervals, tallies, switches
+        self._splitter, self._rollout = Splitter(), Splitter()
+        followed = switches.rollout_pct / 100
+        self._rollout.use({"follow": followed, "keep": 1 - followed})
+        self._plain = not switches.observe and switches.rollout_pct >= 100
+        self._sequences = Sequences()
         self._sole: Target | None = self._fallback
         self._lanes: dict[tuple[str, str, str | None, str], Lane] = {}
-
-    @property
-    def ready(self) -> bool:
-        """Whether any permitted variant may serve; one that Triton was not yet asked about may."""
-        return any(target.ready is not False for target in self.targets)
 
     def decide(self, decision: Decision) -> None:
         """Takes a decision into force; variants that this catalogue does not permit are left out of its mix."""
         weights = {share.variant: share.weight for share in decision.mix if share.variant in self._by_variant}
+        weights = {variant: weight for variant, weight in weights.items() if weight > 0}
         total = sum(weights.values())
-        if total <= 0:
+        if not weights:
             return
         self.decision = decision
-        self._splitter.use({variant: weight / total for variant, weight in weights.items() if weight > 0})
+        self._splitter.use({variant: weight / total for variant, weight in weights.items()})
         self._sole = self._by_variant[next(iter(weights))] if len(weights) == 1 else None
         self._lanes.clear()
 
-    def lane(self, tenant: str, version: bytes, now_us: int) -> Lane | Refusal:
-        """How the next request goes, or why it is refused."""
+    def permitted(self, variant: str) -> bool:
+        """Whether the catalogue permits a variant."""
+        return variant in self._by_variant
+
+    def lane(
+        self,
+        tenant: str,
+        version: bytes,
+        now_us: int,
+        wishes: Wishes | None = None,
+        avoid: tuple[Target, ...] = (),
+    ) -> Lane | Refusal:
+        """How the next request goes, or why it is refused; `avoid` are targets that a first attempt found away."""
         if version and (refusal := unknown_version(self.name, version.decode(errors="replace"))):
             return refusal
         decided = self._sole or self._by_variant[self._splitter.next()]
-        target, reason = decided, None if self.decision is not None else Fallback.NO_DECISION
-        if decided.ready is False:
-            nearest = nearest_in_energy(tuple(each for each in self.targets if each.ready is not False), decided)
-            if nearest is None:
-                return no_version_ready(self.name)
-            target, reason = nearest, Fallback.NOT_READY
+        reason = None if self.decision is not None else Fallback.NO_DECISION
+        if (
+            wishes is None
+            and self._plain
+            and not avoid
+            and self.force is None
+            and decided.usable
+            and decided.pressure.has_room(now_us / 1e6)
+        ):
+            return self._lane_to(decided, decided, reason, tenant, now_us)
+        chosen = self._choose(decided, reason, now_us, wishes, avoid)
+        if isinstance(chosen, Refusal):
+            return chosen
+        target, reason = chosen
         return self._lane_to(target, decided, reason, tenant, now_us)
+
+    def _choose(
+        self, decided: Target, reason: Fallback | None, now_us: int, wishes: Wishes | None, avoid: tuple[Target, ...]
+    ) -> tuple[Target, Fallback | None] | Refusal:
+        wanted, reason = self._switch(decided, reason, now_us)
+        candidates = self.targets
+        if wishes is not None:
+            running = self._sequences.target_of(wishes)
+            if running is not None:
+                self._sequences.settle(wishes, running)
+                return running, reason if running is wanted else Fallback.SEQUENCE
+            candidates = tuple(target for target in candidates if wishes.satisfied_by(target))
+            if not candidates:
+                return unsatisfiable(why_unsatisfiable(self.name, wishes, self.targets))
+        usable = tuple(target for target in candidates if target.usable and target not in avoid)
+        target = wanted if wanted in usable else nearest_in_energy(usable, wanted)
+        if target is None:
+            return no_version_ready(self.name) if any(each.answering for each in self.targets) else no_server()
+        if target is not wanted:
+            required = wishes is not None and not wishes.satisfied_by(wanted)
+            pinned = wishes is not None and wishes.pin_variant is not None
+            reason = Fallback.NOT_READY if not required else Fallback.PINNED if pinned else Fallback.REQUIREMENT
+        roomy = self._with_room(target, usable, now_us / 1e6)
+        if roomy is not target:
+            target, reason = roomy, Fallback.SPILL
+        if wishes is not None:
+            self._sequences.settle(wishes, target)
+        if target is decided:
+            reason = None if self.decision is not None else Fallback.NO_DECISION
+        return target, reason
+
+    def _switch(self, decided: Target, reason: Fallback | None, now_us: int) -> tuple[Target, Fallback | None]:
+        """What the operator's switches make of a decided variant."""
+        force = self.force
+        if force is not None and now_us >= force.until_us:
+            force = self.force = None
+        if force is not None:
+            return self._by_variant[force.variant], Fallback.FORCED
+        if self._switches.observe:
+            return self._fallback, Fallback.OBSERVE
+        if self._switches.rollout_pct < 100 and self._rollout.next() == "keep":
+            return self._fallback, Fallback.ROLLOUT
+        return decided, reason
+
+    @staticmethod
+    def _with_room(target: Target, usable: tuple[Target, ...], now_s: float) -> Target:
+        """The target, or the next smaller one that has room; the smallest where none has."""
+        if target.pressure.has_room(now_s):
+            return target
+        smaller = [each for each in usable if each.energy_mj < target.energy_mj]
+        roomy = (each for each in reversed(smaller) if each.pressure.has_room(now_s))
+        return next(roomy, smaller[0] if smaller else target)
 
     def _lane_to(self, target: Target, decided: Target, reason: Fallback | None, tenant: str, now_us: int) -> Lane:
         place = (target.variant, decided.variant, reason, tenant)
@@ -164,8 +276,17 @@ class ModelRoute:
         self._intervals, self._tallies = intervals, tallies
         self._lanes: dict[str, Lane] = {}
 
-    def lane(self, tenant: str, version: bytes, now_us: int) -> Lane:  # noqa: ARG002 -- the version is Triton's to judge
+    def lane(
+        self,
+        tenant: str,
+        version: bytes,  # noqa: ARG002 -- Triton's to judge, as the name is its own
+        now_us: int,
+        wishes: Wishes | None = None,  # noqa: ARG002 -- who names a model has chosen
+        avoid: tuple[Target, ...] = (),
+    ) -> Lane | Refusal:
         """How the next request goes."""
+        if self.target in avoid or not any(each.closed for each in self.target.endpoints):
+            return no_server()
         interval, target = self._intervals.at(now_us), self.target
         lane = self._lanes.get(tenant)
         if lane is None or lane.account.interval is not interval:

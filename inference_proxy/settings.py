@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,22 @@ from tradewind.settings import CommonSettings, Duration
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]{1,64}")
 
 
+class Mode(StrEnum):
+    """Whether decisions are followed."""
+
+    SERVE = "serve"
+    OBSERVE = "observe"
+
+
 class ProxySettings(CommonSettings):
     """Where to listen, which Triton to front, whom to follow and where to keep the accounts."""
 
     proxy_listen: str = "127.0.0.1:8001"
     """host:port of the gRPC front; port 0 takes any free one."""
     proxy_triton_grpc: str = "127.0.0.1:9001"
-    """host:port of Triton's gRPC."""
+    """host:port of Triton's gRPC; several, separated by commas, are balanced. A variant may be on any of them."""
     proxy_triton_http: str = "127.0.0.1:9000"
-    """host:port of Triton's HTTP."""
+    """host:port of Triton's HTTP, in the order of the gRPC addresses."""
     proxy_selector: str = "127.0.0.1:7002"
     """host:port of the selector service."""
     proxy_zone: str = "GB"
@@ -38,6 +46,16 @@ class ProxySettings(CommonSettings):
     """The request metadata key that names the tenant; empty: tenants are not told apart."""
     proxy_tenants: Annotated[int, Field(ge=1, le=10_000)] = 100
     """How many tenants are told apart; those that come later are booked as `other`."""
+    proxy_mode: Mode = Mode.SERVE
+    """observe: decisions are recorded and the fallback variant serves."""
+    proxy_rollout_pct: Annotated[float, Field(ge=0, le=100)] = 100.0
+    """The share of requests that follows decisions; the others are served by the fallback variant."""
+    proxy_in_flight: Annotated[int, Field(ge=1)] | None = None
+    """The most requests in flight; those beyond are refused. No limit when absent."""
+    proxy_spill_in_flight: Annotated[int, Field(ge=1)] | None = None
+    """The most requests that one variant has in flight; the excess goes to the next smaller one."""
+    proxy_spill_latency: Duration | None = None
+    """The p95 latency that a variant is to keep; what would break it goes to the next smaller one."""
     proxy_ready_interval: Duration = timedelta(seconds=1)
     """How often Triton is asked which variants are ready."""
     proxy_flush_interval: Duration = timedelta(seconds=1)
@@ -56,6 +74,13 @@ class ProxySettings(CommonSettings):
             return check_zone(zone)
         except InvalidInput as error:
             raise ValueError(str(error)) from error
+
+    @field_validator("proxy_triton_grpc")
+    @classmethod
+    def _some_triton(cls, addresses: str) -> str:
+        if not any(each.strip() for each in addresses.split(",")):
+            raise ValueError("names no Triton: write host:port")
+        return addresses
 
     @field_validator("proxy_tenant_key")
     @classmethod

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from inference_proxy.endpoints import Endpoint
+from inference_proxy.pressure import Pressure
 from tradewind.catalogue import Catalogue, Family, Variant, energy_of_batch_uj
 
 _KNOWN_BATCHES = 1_024
@@ -20,9 +22,24 @@ class Target:
     """None until Triton was first asked."""
     max_batch_size: int | None = None
     """None until Triton has said it; 0: the model does not batch."""
+    decoupled: bool = False
+    """Whether one request may have any number of answers."""
     signature: tuple[str, ...] | None = None
     """Its inputs and outputs; None until Triton has said them."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """The Tritons that have it ready; all of them until they were first asked."""
+    pressure: Pressure = field(default_factory=Pressure)
     _energy_by_batch: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def answering(self) -> bool:
+        """Whether any Triton that should have it answers."""
+        return any(each.closed for each in self.endpoints)
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request may go to it now."""
+        return self.ready is not False and self.answering
 
     @property
     def batches(self) -> bool:
@@ -49,8 +66,8 @@ class Target:
         return known
 
 
-def targets_of(family: Family) -> tuple[Target, ...]:
-    """Every variant of a family in order of energy, then of name."""
+def targets_of(family: Family, endpoints: tuple[Endpoint, ...]) -> tuple[Target, ...]:
+    """Every variant of a family in order of energy, then of name, on the Tritons there are."""
     targets = [
         Target(
             variant=name,
@@ -58,6 +75,7 @@ def targets_of(family: Family) -> tuple[Target, ...]:
             version=variant.model_version,
             figures=variant,
             permitted=name in family.pool,
+            endpoints=endpoints,
         )
         for name, variant in family.variants.items()
     ]
@@ -73,6 +91,6 @@ def nearest_in_energy(targets: tuple[Target, ...], wanted: Target) -> Target | N
     )
 
 
-def all_targets(catalogue: Catalogue) -> dict[str, tuple[Target, ...]]:
+def all_targets(catalogue: Catalogue, endpoints: tuple[Endpoint, ...]) -> dict[str, tuple[Target, ...]]:
     """The targets of each family."""
-    return {name: targets_of(family) for name, family in catalogue.families.items()}
+    return {name: targets_of(family, endpoints) for name, family in catalogue.families.items()}

@@ -77,11 +77,18 @@ def first_dimension(tensor: bytes | None) -> int:
     if tensor is None:
         return 1
     try:
-        for tag, start, stop in _fields(tensor):
-            if tag == _SHAPE_PACKED and stop > start:
-                return max(_signed(_varint(tensor, start)[0]), 0)
-            if tag == _SHAPE_SINGLE:
-                return max(_signed(_varint(tensor, start)[0]), 0)
+        position, end = 0, len(tensor)
+        while position < end:
+            tag = tensor[position]
+            length = tensor[position + 1]
+            if length < 0x80 and tag < 0x80 and tag & 7 == _BYTES:
+                start = position + 2
+                position = start + length
+            else:
+                tag, start, position = _next_field(tensor, position)
+            if (tag == _SHAPE_PACKED and position > start) or tag == _SHAPE_SINGLE:
+                first = tensor[start]
+                return first if first < 0x80 else max(_signed(_varint(tensor, start)[0]), 0)
     except (Malformed, IndexError):
         # Triton refuses it; whatever is answered here is never charged.
         return 1

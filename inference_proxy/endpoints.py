@@ -1,0 +1,72 @@
+"""The Tritons behind the proxy: each with its connections, its health and what it has in flight."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from tritonclient.grpc import service_pb2
+
+from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
+
+_FAILURES_TO_OPEN = 3
+
+
+def triton_calls(channel: grpc.aio.Channel) -> dict[str, Any]:
+    """Triton's callables by method name, without serializers; streaming ones take streams."""
+    raw: Any = channel  # The stubs demand the serializers that raw bytes do without.
+    methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    return {
+        method.name: (raw.stream_stream if method.server_streaming else raw.unary_unary)(f"/{SERVICE}/{method.name}")
+        for method in methods
+    }
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """One Triton. After some refused connections in a row its circuit is open until the next healthy look."""
+
+    grpc_address: str
+    http_address: str
+    channel: Any = field(init=False)
+    calls: dict[str, Any] = field(init=False)
+    infer: Any = field(init=False)
+    in_flight: int = 0
+    served: int = 0
+    answers: bool | None = None
+    """Whether the last look got an answer; None before the first."""
+    _failures: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Opens the channel; inside a running event loop."""
+        self.channel = grpc.aio.insecure_channel(self.grpc_address, options=CHANNEL_OPTIONS)
+        self.calls = triton_calls(self.channel)
+        self.infer = self.calls["ModelInfer"]
+
+    @property
+    def closed(self) -> bool:
+        """Whether its circuit is closed, so that requests may go to it."""
+        return self._failures < _FAILURES_TO_OPEN
+
+    def failed(self) -> None:
+        """A request found nobody there."""
+        self._failures += 1
+
+    def answered(self) -> None:
+        """It gave an answer, whatever the answer was."""
+        self._failures = 0
+
+
+def parse_endpoints(grpc_addresses: str, http_addresses: str) -> tuple[Endpoint, ...]:
+    """The endpoints of two comma-separated lists in the same order; HTTP may be left out."""
+    ours = [each.strip() for each in grpc_addresses.split(",") if each.strip()]
+    theirs = [each.strip() for each in http_addresses.split(",") if each.strip()]
+    return tuple(Endpoint(each, theirs[index] if index < len(theirs) else "") for index, each in enumerate(ours))
+
+
+def least_loaded(endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
+    """The endpoint with the least in flight, then the least served, of those whose circuit is closed; None of none."""
+    best: Endpoint | None = None
+    for endpoint in endpoints:
+        if endpoint.closed and (best is None or (endpoint.in_flight, endpoint.served) < (best.in_flight, best.served)):
+            best = endpoint
+    return best
