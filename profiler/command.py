@@ -1,7 +1,6 @@
 """What `tradewind profile` shows while it runs and when it is done."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -9,33 +8,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from profiler.findings import energies_by_cell
-from profiler.meters.choose import Chosen, Offer, choose_meter
-from profiler.meters.cpu_time import CpuTimeMeter
-from profiler.meters.meter import Meter, MeterError
-from profiler.meters.nvml import NvmlMeter
-from profiler.meters.process_tree import listener_on, tree_of
-from profiler.meters.rapl import RaplMeter
-from profiler.meters.triton_metrics import TritonMetricsMeter
+from profiler.meter_offers import Metering, local_triton, offers
+from profiler.meters.choose import Chosen, choose_meter
 from profiler.pareto import dominated
 from profiler.plan import Cell, is_enough
 from profiler.plot import plot_family
 from profiler.profile import Profiled, Profiler, Wish
 from profiler.windows import Window
-from tradewind.errors import InvalidInput
-
-_LOCAL = ("127.0.0.1", "localhost", "[::1]", "0.0.0.0")  # noqa: S104 -- compared with, not bound
-
-
-@dataclass(frozen=True, slots=True)
-class Metering:
-    """What the user said about meters."""
-
-    wanted: str = "auto"
-    gpus: tuple[str, ...] = ()
-    metrics_url: str = ""
-    triton_pid: int | None = None
-    watts_per_core: float = 10.0
-    hardware: str = ""
 
 
 def run_profile(wish: Wish, metering: Metering, plot: Path, console: Console | None = None) -> bool:
@@ -68,46 +47,6 @@ def run_profile(wish: Wish, metering: Metering, plot: Path, console: Console | N
         plot_family(plot, wish.family, profiled.written, wish.error_metric, subtitle)
         console.print(f"wrote {wish.output} and {plot}")
     return not profiled.refusals
-
-
-def local_triton(address: str) -> int | None:
-    """Triton's process id when it listens on this host."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
-        raise InvalidInput(f"--triton-grpc {address[:80]!r}: write HOST:PORT")
-    return listener_on(int(port)) if host in _LOCAL else None
-
-
-def offers(metering: Metering, triton_pid: int | None, *, on_gpu: bool) -> list[Offer]:
-    """The meters from best to last, and those that would measure the wrong thing here."""
-    elsewhere = "" if triton_pid is not None else "Triton is on another host, or its process cannot be seen from here"
-
-    def triton_pids() -> set[int]:
-        return tree_of(triton_pid) if triton_pid is not None else set()
-
-    def nvml() -> Meter:
-        if not all(gpu.isdigit() for gpu in metering.gpus):
-            raise MeterError("nvml: --gpu takes an index here, as nvidia-smi lists them")
-        return NvmlMeter(tuple(int(gpu) for gpu in metering.gpus), triton_pids=triton_pids)
-
-    def triton_metrics() -> Meter:
-        if not metering.metrics_url:
-            raise MeterError("triton-metrics: give the URL of Triton's metrics with --triton-metrics")
-        return TritonMetricsMeter(metering.metrics_url, gpus=metering.gpus, hardware=metering.hardware)
-
-    def cpu_time() -> Meter:
-        if triton_pid is None:
-            raise MeterError(f"cpu-time: {elsewhere}; say which with --triton-pid")
-        return CpuTimeMeter(triton_pid, metering.watts_per_core)
-
-    on_cpu = "" if on_gpu else "the models run on the CPU"
-    not_on_cpu = "the models run on a GPU" if on_gpu else ""
-    return [
-        Offer("nvml", nvml, on_cpu or elsewhere),
-        Offer("rapl", lambda: RaplMeter(hardware=metering.hardware or None), not_on_cpu or elsewhere),
-        Offer("triton-metrics", triton_metrics, on_cpu),
-        Offer("cpu-time", cpu_time, not_on_cpu or elsewhere),
-    ]
 
 
 def _console() -> Console:

@@ -72,6 +72,11 @@ def describe_model(client: triton.InferenceServerClient, name: str, version: str
     )
 
 
+def runs_on_gpu(client: triton.InferenceServerClient) -> bool:
+    """Whether any ready model runs on a GPU."""
+    return any(describe_model(client, name).on_gpu for name in _ready(client))
+
+
 def _tensor(item: dict[str, Any], *, batched: bool) -> Tensor:
     shape = tuple(int(size) for size in item.get("shape", ()))
     return Tensor(item["name"], item["datatype"], shape[1:] if batched else shape)

@@ -36,7 +36,8 @@ def profile(
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an interrupted run had measured.")] = False,
 ) -> None:
     """Energy, latency, throughput and error of every variant; refuses figures it cannot stand behind."""
-    from profiler.command import Metering, run_profile
+    from profiler.command import run_profile
+    from profiler.meter_offers import Metering
     from profiler.options import parse_numbers, parse_pairs, parse_percentages, parse_variants
     from profiler.plan import Goal
     from profiler.profile import Wish
