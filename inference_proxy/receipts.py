@@ -1,5 +1,6 @@
 """What one request cost, as its answer says it: response parameters, and metadata of the same names with dashes."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,11 @@ def as_metadata(receipt: Mapping[str, int | str]) -> tuple[tuple[str, str], ...]
 def as_parameters(receipt: Mapping[str, int | str]) -> bytes:
     """The receipt as bytes to append to a ModelInferResponse."""
     return response_parameters(receipt)
+
+
+def as_members(receipt: Mapping[str, int | str]) -> bytes:
+    """The receipt as members of a JSON object, without its braces."""
+    return json.dumps(receipt, separators=(",", ":")).encode()[1:-1]
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from inference_proxy.intervals import Intervals
 from inference_proxy.mixes import Splitter
-from inference_proxy.receipts import Account, as_metadata, as_parameters, receipt_parameters
+from inference_proxy.receipts import Account, as_members, as_metadata, as_parameters, receipt_parameters
 from inference_proxy.refusals import Refusal, no_server, no_version_ready, unknown_version, unsatisfiable
 from inference_proxy.sequences import Sequences
 from inference_proxy.spool import SpoolKey, charge_of
@@ -54,6 +54,8 @@ class Receipt:
     decided_uj: int
     emissions_ng: int | None
     parameters: bytes
+    members: bytes
+    """The parameters as members of a JSON object."""
     metadata: tuple[tuple[str, str], ...]
     good_until_us: int
 
@@ -105,6 +107,7 @@ class Lane:
             decided_uj=self._decided.energy_uj(inferences),
             emissions_ng=emissions_ng(energy, interval.intensity_g_per_kwh) if interval is not None else None,
             parameters=as_parameters(parameters),
+            members=as_members(parameters),
             metadata=as_metadata(parameters),
             good_until_us=until_us,
         )
