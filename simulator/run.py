@@ -12,6 +12,9 @@ from simulator.windows import Windows, trailing_windows
 from tradewind.catalogue import OperatingPoint
 from tradewind.policies import Policy, Situation
 
+_HORIZON = timedelta(hours=48)
+"""How far ahead forecasts are shown to a policy."""
+
 Weights = NDArray[np.float64]
 """One row per interval, one column per variant of the pool; rows sum to 1."""
 
@@ -47,8 +50,10 @@ def run_interval_by_interval(
     weights = np.zeros((series.used, len(pool)))
     state = policy.initial_state()
     served: dict[str, float] = {}
+    forecasts, horizon = series.forecasts(), int(_HORIZON.total_seconds() // series.interval_s)
     for row in range(series.used):
-        situation = Situation(series.reading(row), windows.summary(row), pool, (), served)
+        forecast = tuple(reading for reading in forecasts[row + 1 : row + 1 + horizon] if reading is not None)
+        situation = Situation(series.reading(row), windows.summary(row), pool, forecast, served)
         choice, state = policy.select_mix(situation, state)
         for share in choice.mix:
             weights[row, columns[share.variant]] = share.weight

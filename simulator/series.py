@@ -23,6 +23,8 @@ class IntensitySeries:
     missing: int
     refused: int
     duplicates: int
+    forecast_g_per_kwh: NDArray[np.float64] | None = None
+    """What was forecast for the same rows, taken as known before; NaN where nothing was."""
 
     @property
     def used(self) -> int:
@@ -31,20 +33,32 @@ class IntensitySeries:
 
     def reading(self, index: int) -> Reading:
         """One reading as a policy sees it."""
+        return self._reading(index, float(self.g_per_kwh[index]), ReadingKind.ACTUAL)
+
+    def forecasts(self) -> tuple[Reading | None, ...]:
+        """For every row the forecast as a policy sees it."""
+        if self.forecast_g_per_kwh is None:
+            return ()
+        return tuple(
+            self._reading(index, float(value), ReadingKind.FORECAST) if value > 0 else None
+            for index, value in enumerate(self.forecast_g_per_kwh)
+        )
+
+    def _reading(self, index: int, g_per_kwh: float, kind: ReadingKind) -> Reading:
         start = datetime.fromtimestamp(int(self.times_s[index]), UTC)
         return Reading(
             zone=self.name,
             valid_from=start,
             valid_to=start + timedelta(seconds=self.interval_s),
-            intensity_g_per_kwh=float(self.g_per_kwh[index]),
-            kind=ReadingKind.ACTUAL,
+            intensity_g_per_kwh=g_per_kwh,
+            kind=kind,
             signal=Signal.AVERAGE,
             source="trace",
             published_at=start,
         )
 
 
-def series_of(trace: Trace, limits: GateLimits | None = None) -> IntensitySeries:
+def series_of(trace: Trace, limits: GateLimits | None = None, forecast: Trace | None = None) -> IntensitySeries:
     """The series of a trace. Of two plausible values for one interval the later row of the file counts."""
     accepted = _accepted(trace, limits or GateLimits(oldest=timedelta(days=36_500)))
     blank = np.isnan(trace.values)
@@ -61,7 +75,16 @@ def series_of(trace: Trace, limits: GateLimits | None = None) -> IntensitySeries
         missing=int(blank.sum()),
         refused=int((~blank & ~accepted).sum()),
         duplicates=len(kept) - len(rows),
+        forecast_g_per_kwh=None if forecast is None else _at(forecast, trace.times_s[rows]),
     )
+
+
+def _at(trace: Trace, times_s: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The trace's value at each time, the last of several; NaN where it has none or an infinite one."""
+    places = np.searchsorted(trace.times_s, times_s, side="right") - 1
+    found = (places >= 0) & (trace.times_s[places] == times_s)
+    values = np.where(found, trace.values[places], np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _accepted(trace: Trace, limits: GateLimits) -> NDArray[np.bool_]:

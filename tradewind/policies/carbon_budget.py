@@ -3,7 +3,8 @@
 What is left of the budget is spread over what is left of the period: the price of error is the one that would spend
 just that over the intensities met lately, or forecast where there is a forecast. So spending early is corrected, a
 dirty spell is followed by thrift, and when even the least energy is expected to overspend, the decision says so.
-A small reserve is held back and released as the period runs out.
+A reserve for an unexpectedly dirty rest of the period is held back, as large as the intensity is unsteady, and is
+released as the period runs out.
 """
 
 import math
@@ -23,12 +24,14 @@ from tradewind.policies.intensity_memory import (
     empty_histogram,
     mean_intensity,
     price_for_power,
+    relative_deviation,
     step_weights,
 )
 from tradewind.policies.policy import Choice, Situation, State, wholly
 
 MJ_PER_KWH = 3.6e9
 _LOAD_DAYS = 14.0
+_WEATHER_DAYS = 2.5
 PERIODS = ("day", "month")
 
 
@@ -41,8 +44,8 @@ class CarbonBudget:
     """0: what always the least energy emitted in the previous period; 1: what always the most did."""
     period: str = "month"
     memory_days: float = 20.0
-    reserve: float = 0.02
-    """The part of the budget held back at the beginning of a period; none is at its end."""
+    caution: float = 1.0
+    """How many standard deviations of the mean intensity to come are held in reserve."""
     name: str = field(default="carbon-budget", init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +66,7 @@ class CarbonBudget:
             "load": 0.0,
             "load_days": 0.0,
             "period_s": None,
+            "seen_from_s": None,
             "budget_g": self.budget_g,
             "spent_g": 0.0,
             "least_g": 0.0,
@@ -84,15 +88,17 @@ class CarbonBudget:
             self._enter(finished, situation, after)
         start_s = period_start(situation.current.valid_from, self.period).timestamp()
         if after["period_s"] is None or start_s > after["period_s"]:
-            self._begin_period(start_s, after)
+            self._begin_period(start_s, situation, after)
         return after
 
-    def _begin_period(self, start_s: float, after: dict[str, Any]) -> None:
+    def _begin_period(self, start_s: float, situation: Situation, after: dict[str, Any]) -> None:
         if self.budget_share is not None:
-            whole = after["most_g"] > after["least_g"] > 0
             least, most = after["least_g"], after["most_g"]
-            after["budget_g"] = least + self.budget_share * (most - least) if whole else None
-        after.update(period_s=start_s, spent_g=0.0, least_g=0.0, most_g=0.0)
+            part = part_seen(after["period_s"], after["seen_from_s"], start_s)
+            # A period seen by less than half says too little about a whole one.
+            after["budget_g"] = (least + self.budget_share * (most - least)) / part if part > 0.5 else None
+        seen_from_s = situation.current.valid_from.timestamp()
+        after.update(period_s=start_s, seen_from_s=seen_from_s, spent_g=0.0, least_g=0.0, most_g=0.0)
 
     def _enter(self, finished: FinishedInterval, situation: Situation, after: dict[str, Any]) -> None:
         passed = (situation.current.valid_from.timestamp() - finished.at_s) / 86_400
@@ -122,10 +128,9 @@ class CarbonBudget:
             budget_g, known = self._guess(frontier, ahead, per_day * left_days, after), False
         else:
             known = True
-        elapsed = after["period_s"], period_end(current.valid_from, self.period).timestamp()
-        part_left = left_days * 86_400 / (elapsed[1] - elapsed[0])
-        left_g = budget_g * (1.0 - self.reserve * min(1.0, part_left)) - after["spent_g"]
         least_ahead_g = per_day * left_days * float(frontier.energies_mj[0]) * mean_intensity(ahead) / MJ_PER_KWH
+        reserve_g = self.caution * _unsteadiness(ahead, left_days) * least_ahead_g
+        left_g = budget_g - after["spent_g"] - reserve_g
         kept = budget_g - after["spent_g"] >= least_ahead_g
         figures = {
             "budget_g": budget_g,
@@ -180,6 +185,20 @@ def period_end(moment: datetime, period: str) -> datetime:
     """When the UTC day or month of a moment ends."""
     start = period_start(moment, period)
     return start + timedelta(days=1) if period == "day" else (start + timedelta(days=32)).replace(day=1)
+
+
+def part_seen(start_s: float | None, seen_from_s: float, next_s: float) -> float:
+    """How much of the last period was seen: none where there was none, all where only its first hours are missing."""
+    if start_s is None:
+        return 0.0
+    part = (next_s - seen_from_s) / (next_s - start_s)
+    return 1.0 if part > 0.99 else part
+
+
+def _unsteadiness(ahead: Histogram, left_days: float) -> float:
+    """Relative standard deviation of the mean over what is left, taking the weather to last for some days."""
+    independent = max(1.0, left_days / _WEATHER_DAYS)
+    return relative_deviation(ahead) / math.sqrt(independent)
 
 
 def _ahead(situation: Situation, memory: Histogram, per_day: float, left: timedelta) -> Histogram:

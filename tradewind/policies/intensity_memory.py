@@ -74,6 +74,13 @@ def mean_intensity(histogram: Histogram) -> float:
     return float(histogram @ _CENTRES_G_PER_KWH / max(histogram.sum(), 1e-300))
 
 
+def relative_deviation(histogram: Histogram) -> float:
+    """Standard deviation over mean of the intensities in the histogram."""
+    mean = mean_intensity(histogram)
+    square = float(histogram @ _CENTRES_G_PER_KWH**2 / max(histogram.sum(), 1e-300))
+    return math.sqrt(max(0.0, square - mean * mean)) / mean if mean > 0 else 0.0
+
+
 def _price_grid(frontier: Frontier) -> NDArray[np.float64]:
     """From a price that pays for no step in any bin to one that pays for every step in all."""
     return np.linspace(_EDGES[0] - frontier.log_ratios.max(), _EDGES[-1] - frontier.log_ratios.min(), 2 * BINS)

@@ -1,0 +1,121 @@
+"""One HTML page per run: the paper's three figures redrawn, the table of policies, and error against carbon."""
+
+import base64
+import html
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from simulator.comparison import Comparison
+from simulator.synthetic import SYNTHETIC_NAME
+
+_STYLE = """
+body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; font-size: 14px } td, th { padding: .3rem .6rem; border-bottom: 1px solid #ddd }
+td { text-align: right } td:first-child, td:last-child { text-align: left } img { max-width: 100% }
+.note { background: #fff3cd; padding: .5rem 1rem }
+"""
+
+
+def write_report(comparisons: Sequence[Comparison], directory: Path) -> Path:
+    """Writes `index.html` into the directory, with everything in it; returns its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    body = "".join(_section(comparison) for comparison in comparisons)
+    page = directory / "index.html"
+    page.write_text(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Tradewind simulation</title>'
+        f"<style>{_STYLE}</style></head><body><h1>Tradewind simulation</h1>{body}</body></html>\n",
+        encoding="utf-8",
+    )
+    return page
+
+
+def _section(comparison: Comparison) -> str:
+    series = comparison.series
+    synthetic = series.name == SYNTHETIC_NAME
+    title = "Synthetic June (not measured)" if synthetic else series.name
+    note = '<p class="note">This intensity is synthetic: a formula, not a measurement.</p>' if synthetic else ""
+    baseline = html.escape(comparison.ground.baseline)
+    left_out = f"{series.missing} had no value, {series.refused} were refused, {series.duplicates} were said again"
+    return (
+        f"<h2>{html.escape(title)}</h2>{note}<p>{len(comparison.scored)} of {series.used} intervals are scored; "
+        f"of {series.rows} rows {left_out}. Extra grams are against always {baseline}.</p>"
+        f"{_figures(comparison)}{_table(comparison)}{_frontier(comparison)}"
+    )
+
+
+def _figures(comparison: Comparison) -> str:
+    days = _days(comparison)
+    suffix = " (synthetic)" if comparison.series.name == SYNTHETIC_NAME else ""
+
+    def intensity(axes: Axes) -> None:
+        axes.plot(days, comparison.ground.g_per_kwh, linewidth=0.7)
+        axes.set(title=f"Carbon intensity{suffix}", xlabel="day", ylabel="gCO2eq/kWh")
+
+    def requests(axes: Axes) -> None:
+        axes.plot(days, comparison.ground.requests, linewidth=0.7)
+        axes.set(title="Requests per interval", xlabel="day", ylabel="requests", ylim=(0, None))
+
+    def emissions(axes: Axes) -> None:
+        day = np.floor(days).astype(np.intp)
+        for label, weights in comparison.weights.items():
+            grams = np.bincount(day, weights=comparison.ground.grams(weights))
+            axes.plot(np.arange(len(grams)), grams, linewidth=0.9, marker="." if len(grams) < 40 else None, label=label)
+        axes.set(title=f"Daily emissions{suffix}", xlabel="day", ylabel="gCO2eq per day", ylim=(0, None))
+        axes.legend(fontsize=8)
+
+    return _image(intensity, "intensity") + _image(requests, "requests") + _image(emissions, "daily emissions")
+
+
+def _frontier(comparison: Comparison) -> str:
+    ground, optimum = comparison.ground, comparison.ground.optimum
+    errors = np.linspace(float(optimum.frontier.errors[-1]), float(optimum.frontier.errors[0]), 100)
+
+    def draw(axes: Axes) -> None:
+        least = [optimum.grams_for_error(float(error)) * ground.scale for error in errors]
+        axes.plot(errors, least, color="grey", label="least possible (clairvoyant)")
+        for row in comparison.rows:
+            axes.plot(row.mean_error_pct, row.emissions_g, "o", label=row.policy)
+        axes.set(title="Error against carbon", xlabel="mean error over requests", ylabel="gCO2eq")
+        axes.legend(fontsize=8)
+
+    return _image(draw, "error against carbon")
+
+
+def _table(comparison: Comparison) -> str:
+    heads = ("policy", "error", "grams", "extra g", "CEE, % per g", "times clairvoyant", "switches", "share")
+    lines = []
+    for row in comparison.rows:
+        cells = (
+            row.policy,
+            f"{row.mean_error_pct:.3f}",
+            f"{row.emissions_g:.4g}",
+            f"{row.extra_g:+.4g}",
+            "" if row.cee is None else f"{row.cee:.5f}",
+            "" if row.clairvoyant_ratio is None else f"{row.clairvoyant_ratio:.3f}",
+            str(row.switches),
+            ", ".join(f"{variant} {share:.0%}" for variant, share in row.share.items() if share >= 0.005),
+        )
+        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _days(comparison: Comparison) -> NDArray[np.float64]:
+    times = comparison.series.times_s[comparison.scored]
+    days: NDArray[np.float64] = (times - times[0]) / 86_400
+    return days
+
+
+def _image(draw: Callable[[Axes], None], alt: str) -> str:
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    draw(figure.add_subplot())
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<p><img alt="{html.escape(alt)}" src="data:image/png;base64,{content}"></p>'
