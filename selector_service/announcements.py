@@ -1,6 +1,7 @@
 """Decisions on the bus: one retained message per zone and family, again after every outage of the broker."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 from selector_service.selector import Pair
@@ -8,6 +9,8 @@ from tradewind import topics
 from tradewind.bus import Bus
 from tradewind.decisions import Decision, decision_to_json
 from tradewind.errors import NotReady
+
+LONGEST_PAUSE_S = 0.1
 
 AT_ONCE = 100
 """Messages under way to the broker."""
@@ -37,7 +40,10 @@ class Announcements:
                 connection = self._bus.reconnections
                 self._waiting = {(decision.zone, decision.family): decision for decision in self._in_force()}
             if self._waiting:
+                started = time.monotonic()
                 await self._announce()
+                # Half of the time at most: what changes meanwhile is announced once.
+                await asyncio.sleep(min(LONGEST_PAUSE_S, time.monotonic() - started))
             else:
                 await self._until_changed()
 

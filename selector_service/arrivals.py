@@ -13,6 +13,8 @@ from tradewind.readings import Reading
 log = get_logger(__name__)
 
 LONGEST_INTERVAL = timedelta(days=31)
+LONGEST_SOURCE = 256
+MOST_REVISIONS = 2**31 - 1
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 MOST_TOPICS_LOGGED = 1_000
@@ -70,6 +72,11 @@ def _checked(reading: Reading, zone: str) -> Reading:
         raise InvalidInput("the reading is of another zone than its topic")
     if not EARLIEST <= reading.valid_from < reading.valid_to <= LATEST:
         raise InvalidInput("valid_from must come before valid_to, both between 1990 and 2200")
+    if len(reading.source) > LONGEST_SOURCE or not reading.source.isprintable():
+        # No database stores every text: one odd name must not keep the rest from being stored.
+        raise InvalidInput(f"source is not a name of at most {LONGEST_SOURCE} printable characters")
+    if reading.revision > MOST_REVISIONS:
+        raise InvalidInput("revision is not a plausible count")
     if reading.valid_to - reading.valid_from > LONGEST_INTERVAL:
         raise InvalidInput("the interval is longer than 31 days")
     return reading

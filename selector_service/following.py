@@ -1,11 +1,13 @@
 """The selector's loop: what the bus brings and what time brings, decided, stored and announced in turn."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from selector_service.selector import Selector
+from selector_service.selector import Merged, Selector
+from selector_service.store import Stored
 from selector_service.storekeeping import Storekeeper
 from tradewind.bus import Message
 from tradewind.decisions import Decision
@@ -16,6 +18,9 @@ log = get_logger(__name__)
 
 RETRY_S = 0.5
 """How soon a database that is away is tried again when nothing else happens."""
+
+LONGEST_POSTPONEMENT_S = 0.2
+"""Deciding takes a fifth of the time at most, unless what holds now has changed; history waits this long for it."""
 
 LONGEST_SLEEP_S = 60.0
 """A clock that is set while we sleep is noticed within this time."""
@@ -67,6 +72,9 @@ class Follower:
         self._read = read
         self._clock = clock
         self._turn = asyncio.Lock()
+        self._undecided: set[str] = set()
+        self._restated: list[Reading] = []
+        self._decide_at = 0.0
         self._announced: dict[tuple[str, str], tuple[int, str]] = {}
 
     async def run(self, inbox: Inbox) -> None:
@@ -79,20 +87,23 @@ class Follower:
                 messages: list[Message] = []
                 if arriving.done():
                     messages, arriving = arriving.result(), None
-                await self._take_safely(messages)
+                await self._hear_safely(messages)
                 inbox.done(messages)
         finally:
             if arriving is not None:
                 arriving.cancel()
 
-    async def _take_safely(self, messages: Sequence[Message]) -> None:
+    async def _hear_safely(self, messages: Sequence[Message]) -> None:
         try:
-            await self.take(self._read(messages))
+            await self.hear(self._read(messages))
         except Exception:
             # Whatever this was, the next readings must still be decided on.
             log.exception("a round of readings failed", messages=len(messages))
+            self._decide_at = time.monotonic() + RETRY_S
 
     def _sleep_s(self) -> float:
+        if self._undecided:
+            return max(0.0, self._decide_at - time.monotonic())
         if self._keeper.away or self._keeper.waiting:
             return RETRY_S
         following = self._selector.next_change()
@@ -101,28 +112,59 @@ class Follower:
         # A zone that fell due while its database answered is decided at once.
         return min(LONGEST_SLEEP_S, max(0.0, (following - self._clock()) / timedelta(seconds=1)))
 
+    async def hear(self, readings: Iterable[Reading]) -> None:
+        """Settles readings and whatever is due; a flood of history is decided now and then, not one by one."""
+        async with self._turn:
+            now = self._clock()
+            urgent = self._merge(readings, now) or self._selector.due(now)
+            if urgent or time.monotonic() >= self._decide_at:
+                await self._decide(now)
+            elif (stored := await self._keeper.save(())) is not None:
+                self._merge_stored(stored, now)
+
     async def take(self, readings: Iterable[Reading], also: Iterable[str] = ()) -> None:
         """Settles readings and whatever is due: decides, stores, then tells."""
         async with self._turn:
             now = self._clock()
-            merged = self._selector.merge(readings)
-            self._keeper.keep(merged.news)
-            zones = merged.zones | self._selector.due(now) | set(also)
-            restated = self._selector.restatements(merged.settlements, now)
-            proposals = self._selector.propose(zones, now)
-            while (stored := await self._keeper.save(proposals)) is not None:
-                # Another replica wrote in between: what it knows first, then our own conclusion.
-                others = self._selector.merge(stored.readings)
-                restated += self._selector.restatements(others.settlements, now)
-                self._adopt_foreign(stored.decisions)
-                for state in stored.states:
-                    self._selector.states[state.zone, state.family] = state
-                zones |= others.zones | {decision.zone for decision in stored.decisions}
-                proposals = self._selector.propose(zones, now)
-            for proposal in proposals:
-                self._selector.adopt(proposal.decision, proposal.state)
-            self._selector.note_changes(zones, now)
-            self._tell(restated, zones)
+            self._merge(readings, now)
+            self._undecided.update(also)
+            await self._decide(now)
+
+    def _merge(self, readings: Iterable[Reading], now: datetime) -> bool:
+        """True when what holds now may have changed."""
+        merged = self._selector.merge(readings)
+        self._keeper.keep(merged.news)
+        self._note(merged, now)
+        return any(settlement.now.holds_at(now) for settlement in merged.settlements)
+
+    def _merge_stored(self, stored: Stored, now: datetime) -> None:
+        """What another replica wrote."""
+        self._note(self._selector.merge(stored.readings), now)
+        self._adopt_foreign(stored.decisions)
+        for state in stored.states:
+            self._selector.states[state.zone, state.family] = state
+        self._undecided.update(decision.zone for decision in stored.decisions)
+
+    def _note(self, merged: Merged, now: datetime) -> None:
+        self._undecided |= merged.zones
+        self._restated += self._selector.restatements(merged.settlements, now)
+
+    async def _decide(self, now: datetime) -> None:
+        started = time.monotonic()
+        self._undecided |= self._selector.due(now)
+        proposals = self._selector.propose(self._undecided, now)
+        while (stored := await self._keeper.save(proposals)) is not None:
+            # Another replica wrote in between: what it knows first, then our own conclusion.
+            self._merge_stored(stored, now)
+            proposals = self._selector.propose(self._undecided, now)
+        for proposal in proposals:
+            self._selector.adopt(proposal.decision, proposal.state)
+        zones, restated = self._undecided, self._restated
+        self._undecided, self._restated = set(), []
+        self._selector.note_changes(zones, now)
+        self._tell(restated, zones)
+        taken = time.monotonic() - started
+        self._decide_at = started + taken + min(LONGEST_POSTPONEMENT_S, 4 * taken)
 
     def _adopt_foreign(self, decisions: Sequence[Decision]) -> None:
         for decision in [*decisions, *self._keeper.reconcile(decisions)]:

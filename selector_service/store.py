@@ -1,4 +1,4 @@
-"""The selector's tables: the window's readings, the decisions by revision, and what policies remember.
+"""The selector's store: the window's readings, the decisions by revision, and what policies remember.
 
 Every transaction locks one counter first, which makes replicas on one database take turns, and moves it when it
 wrote something. A replica that finds the counter moved has missed something: it is told what, decides again and
@@ -11,106 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    Row,
-    String,
-    Table,
-    Text,
-    delete,
-    func,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, Engine, Row, Table, delete, func, select, tuple_, update
 
-from tradewind.database import UtcMicroseconds, insert_into, reading
+from selector_service.merging import merge_readings
+from selector_service.tables import changes, decisions, metadata, policy_states, readings, reporters, served
+from tradewind.database import insert_into, reading
 from tradewind.decisions import Decision, decision_from_json, decision_to_json
 from tradewind.readings import Reading, ReadingKind, Signal
 
-metadata = MetaData()
+__all__ = ["PolicyState", "Round", "Store", "Stored", "metadata"]
 
 COUNTER = "selector"
-
-changes = Table(
-    "selector_changes",
-    metadata,
-    Column("name", String(16), primary_key=True),
-    Column("change", BigInteger, nullable=False),
-)
-
-readings = Table(
-    "selector_readings",
-    metadata,
-    Column("zone", String(64), primary_key=True),
-    Column("valid_from", UtcMicroseconds, primary_key=True),
-    Column("signal", String(16), primary_key=True),
-    Column("kind", String(16), primary_key=True),
-    Column("source", Text, primary_key=True),
-    Column("valid_to", UtcMicroseconds, nullable=False),
-    Column("intensity_g_per_kwh", Float(53), nullable=False),
-    Column("published_at", UtcMicroseconds, nullable=False),
-    Column("revision", Integer, nullable=False),
-    Column("recorded_at", UtcMicroseconds),
-    Column("change", BigInteger, nullable=False),
-    Index("selector_readings_change", "change"),
-    Index("selector_readings_valid_from", "valid_from"),
-)
-
-decisions = Table(
-    "selector_decisions",
-    metadata,
-    Column("zone", String(64), primary_key=True),
-    Column("family", String(1024), primary_key=True),
-    Column("revision", BigInteger, primary_key=True, autoincrement=False),
-    Column("id", String(64), nullable=False),
-    Column("variant", String(1024), nullable=False),
-    Column("reason", String(32), nullable=False),
-    Column("valid_from", UtcMicroseconds, nullable=False),
-    Column("decided_at", UtcMicroseconds, nullable=False),
-    Column("content", Text, nullable=False),
-    Column("change", BigInteger, nullable=False),
-    Index("selector_decisions_id", "id"),
-    Index("selector_decisions_change", "change"),
-)
-
-policy_states = Table(
-    "selector_policy_states",
-    metadata,
-    Column("zone", String(64), primary_key=True),
-    Column("family", String(1024), primary_key=True),
-    Column("policy", Text, nullable=False),
-    Column("interval_from", UtcMicroseconds, nullable=False),
-    Column("before", Text, nullable=False),
-    Column("after", Text, nullable=False),
-    Column("served", Text, nullable=False),
-    Column("served_until", Text, nullable=False),
-    Column("change", BigInteger, nullable=False),
-)
-
-served = Table(
-    "selector_served",
-    metadata,
-    Column("zone", String(64), primary_key=True),
-    Column("family", String(1024), primary_key=True),
-    Column("variant", String(1024), primary_key=True),
-    Column("inferences", BigInteger, nullable=False),
-)
-
-reporters = Table(
-    "selector_reporters",
-    metadata,
-    Column("reporter", String(128), primary_key=True),
-    Column("sequence", BigInteger, nullable=False),
-    Column("reported_at", UtcMicroseconds, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +96,7 @@ class Store:
         """
         with self._engine.begin() as connection:
             change = _lock(connection)
-            merged = _merge_readings(connection, writes.readings, change + 1)
+            merged = merge_readings(connection, writes.readings, change + 1)
             if change != seen:
                 others = _since(connection, seen, change)
                 # Only what is new moves the counter: replicas that tell one another nothing new come to rest.
@@ -266,23 +177,6 @@ def _count(connection: Connection, change: int, written: int) -> int:
     return change + 1
 
 
-def _merge_readings(connection: Connection, rows: Sequence[Reading], change: int) -> int:
-    """How many were new or replaced what was there."""
-    if not rows:
-        return 0
-    statement = insert_into(readings, connection)
-    new = statement.excluded
-    said = ("valid_to", "intensity_g_per_kwh", "published_at", "revision", "recorded_at", "change")
-    statement = statement.on_conflict_do_update(
-        index_elements=list(readings.primary_key.columns),
-        set_={name: new[name] for name in said},
-        # The same order as readings.supersedes: any order of arrival ends the same.
-        where=tuple_(new.published_at, new.valid_to, new.intensity_g_per_kwh)
-        > tuple_(readings.c.published_at, readings.c.valid_to, readings.c.intensity_g_per_kwh),
-    )
-    return connection.execute(statement, [_row(item, change) for item in rows]).rowcount
-
-
 def _since(connection: Connection, seen: int, change: int) -> Stored:
     def others(table: Table) -> Any:
         return select(table).where(table.c.change > seen, table.c.change <= change)
@@ -339,22 +233,6 @@ def _put_states(connection: Connection, rows: Sequence[PolicyState], change: int
                 set_={name: statement.excluded[name] for name in said},
             )
         )
-
-
-def _row(item: Reading, change: int) -> dict[str, Any]:
-    return {
-        "zone": item.zone,
-        "valid_from": item.valid_from,
-        "signal": item.signal.value,
-        "kind": item.kind.value,
-        "source": item.source,
-        "valid_to": item.valid_to,
-        "intensity_g_per_kwh": item.intensity_g_per_kwh,
-        "published_at": item.published_at,
-        "revision": item.revision,
-        "recorded_at": item.recorded_at,
-        "change": change,
-    }
 
 
 def _reading(row: Row[Any]) -> Reading:

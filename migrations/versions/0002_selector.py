@@ -31,7 +31,6 @@ def upgrade() -> None:
         sa.Column("change", sa.BigInteger, nullable=False),
     )
     op.create_index("selector_readings_change", "selector_readings", ["change"])
-    op.create_index("selector_readings_valid_from", "selector_readings", ["valid_from"])
     op.create_table(
         "selector_decisions",
         sa.Column("zone", sa.String(64), primary_key=True),
