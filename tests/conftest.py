@@ -8,6 +8,7 @@ import pytest
 
 from local_stack.broker import Broker
 from local_stack.postgres import Postgres
+from local_stack.triton import Triton
 
 
 @pytest.fixture(scope="session")
@@ -83,3 +84,25 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """The same test on both engines: SQLAlchemy URL of an empty database, SQLite first, then Postgres."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+    """One real Triton with the digits models for the whole session; a test that kills it starts its own."""
+    server = Triton(tmp_path_factory.mktemp("triton"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_triton(tmp_path: Path) -> Iterator[Triton]:
+    """A Triton of the test's own, to `child.kill()` and `start()` again on the same ports."""
+    server = Triton(tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

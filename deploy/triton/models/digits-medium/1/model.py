@@ -1,0 +1,1 @@
+../../digits-small/1/model.py
