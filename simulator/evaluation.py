@@ -1,5 +1,6 @@
 """What a policy's mixes came to: error, grams, and how they compare with a baseline and with the least possible."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,18 +63,18 @@ class Ground:
         """Of the pool, in its order."""
         return np.array([point.energy_mj for point in self.pool])
 
-    @property
-    def errors(self) -> NDArray[np.float64]:
-        """Of the pool, in its order."""
-        return np.array([point.error for point in self.pool])
-
     def grams(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Grams of every interval, scaled."""
         return (weights @ self.energies_mj) * self.g_per_kwh * self.requests * (self.scale / MJ_PER_KWH)
 
+    def shares(self, weights: NDArray[np.float64]) -> list[float]:
+        """The part of the requests that each variant answers."""
+        # Column by column, so that the sum of all requests divided by itself is exactly 1.
+        return [float((self.requests * column).sum() / self.requests.sum()) for column in weights.T]
+
     def mean_error(self, weights: NDArray[np.float64]) -> float:
         """Over the requests."""
-        return float((weights @ self.errors) @ self.requests / self.requests.sum())
+        return math.fsum(share * point.error for share, point in zip(self.shares(weights), self.pool, strict=True))
 
     def always(self, variant: str) -> NDArray[np.float64]:
         """The weights of serving one variant always."""
@@ -92,7 +93,6 @@ def evaluate(policy: str, weights: NDArray[np.float64], ground: Ground) -> Row:
     extra = emissions - base if abs(emissions - base) > 1e-9 * base else 0.0
     gained = (base_error - error) / base_error * 100.0 if base_error > 0 else None
     least = ground.optimum.grams_for_error(error) * ground.scale - base
-    shares = ground.requests @ weights / ground.requests.sum()
     return Row(
         policy=policy,
         mean_error_pct=error,
@@ -101,7 +101,7 @@ def evaluate(policy: str, weights: NDArray[np.float64], ground: Ground) -> Row:
         cee=gained / extra if extra != 0.0 and gained is not None else None,
         clairvoyant_ratio=extra / least if extra != 0.0 and least > 1e-9 * base else None,
         switches=count_switches(weights),
-        share={point.variant: float(share) for point, share in zip(ground.pool, shares, strict=True)},
+        share={point.variant: share for point, share in zip(ground.pool, ground.shares(weights), strict=True)},
     )
 
 

@@ -8,7 +8,9 @@ from simulator.series import IntensitySeries
 from simulator.windows import Windows
 from tradewind.catalogue import OperatingPoint
 from tradewind.policies import Policy
+from tradewind.policies.carbon_price import CarbonPrice, costs_per_g_per_kwh
 from tradewind.policies.fixed import Fixed
+from tradewind.policies.frontier import frontier_of
 from tradewind.policies.proportional import Proportional
 
 Pool = tuple[OperatingPoint, ...]
@@ -26,6 +28,8 @@ def weights_at_once(
         return _wholly(nearest_variants(_energies_selected(series, windows, pool, inverted=True), pool), len(pool))
     if isinstance(policy, AsPrinted):
         return _wholly(nearest_variants(_energies_selected(series, windows, pool, inverted=False), pool), len(pool))
+    if isinstance(policy, CarbonPrice):
+        return _wholly(_priced_variants(series, pool, policy.price), len(pool))
     return None
 
 
@@ -53,6 +57,18 @@ def _energies_selected(series: IntensitySeries, windows: Windows, pool: Pool, *,
     low, high = pool[0].energy_mj, pool[-1].energy_mj
     position = range_positions(series, windows)
     return high - position * (high - low) if inverted else low + position * (high - low)
+
+
+def _priced_variants(series: IntensitySeries, pool: Pool, price: float) -> NDArray[np.intp]:
+    """The column of the largest variant whose step is worth the price."""
+    names = [point.variant for point in pool]
+    columns = np.array([names.index(variant) for variant in frontier_of(pool).variants])
+    taken = np.zeros(series.used, dtype=np.intp)
+    going = np.ones(series.used, dtype=bool)
+    for cost in costs_per_g_per_kwh(pool):
+        going &= cost * series.g_per_kwh < price
+        taken += going
+    return columns[taken]
 
 
 def _wholly(columns: NDArray[np.intp], variants: int) -> NDArray[np.float64]:

@@ -31,8 +31,7 @@ def explain(
 
 def _refusal(error: grpc.RpcError, address: str) -> TradewindError:
     """The selector's own sentence where it gave one."""
-    code = error.code() if isinstance(error, grpc.Call) else None
-    said = (error.details() if isinstance(error, grpc.Call) else None) or ""
+    code, said = error.code(), error.details() or ""
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFound(said)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
