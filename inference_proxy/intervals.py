@@ -64,6 +64,10 @@ class Intervals:
                 return interval
         return None
 
+    def ahead(self, now_us: int) -> list[Interval]:
+        """The intervals that have not ended, by their beginning."""
+        return [interval for start in self._starts if now_us < (interval := self._by_start[start]).to_us]
+
     def _is_sole(self, index: int, interval: Interval) -> bool:
         # Where a later interval begins before this one ends, the answer is not remembered past that beginning.
         return index + 1 >= len(self._starts) or self._starts[index + 1] >= interval.to_us

@@ -10,6 +10,11 @@ class Splitter:
         self._weights: Mapping[str, float] = {}
         self._credit: dict[str, float] = {}
 
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The mix."""
+        return self._weights
+
     def use(self, weights: Mapping[str, float]) -> None:
         """Takes a new mix; credit is kept, so that often-changed mixes still come out right over time."""
         self._weights = weights

@@ -131,6 +131,16 @@ class Force:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A part of a family's requests: what was decided for it, what serves it, and why that is another."""
+
+    weight: float
+    decided: Target
+    target: Target
+    reason: Fallback | None
+
+
 class FamilyRoute:
     """A family's requests: the decision in force, and the permitted variant that is ready and nearest to it."""
 
@@ -201,6 +211,33 @@ class FamilyRoute:
             return chosen
         target, reason = chosen
         return self._lane_to(target, decided, reason, tenant, now_us)
+
+    def served(self, now_us: int) -> tuple[Served, ...]:
+        """How requests without requirements go now, by weight and regardless of load; empty where none may serve."""
+        weights = {self._sole.variant: 1.0} if self._sole is not None else self._splitter.weights
+        parts = []
+        for variant, weight in weights.items():
+            decided = self._by_variant[variant]
+            for fraction, wanted, reason in self._switched(decided, now_us):
+                usable = tuple(target for target in self.targets if target.usable)
+                target = wanted if wanted in usable else nearest_in_energy(usable, wanted)
+                if target is None:
+                    return ()
+                why = reason if target is wanted else Fallback.NOT_READY
+                if target is decided:
+                    why = None if self.decision is not None else Fallback.NO_DECISION
+                parts.append(Served(weight * fraction, decided, target, why))
+        return tuple(parts)
+
+    def _switched(self, decided: Target, now_us: int) -> list[tuple[float, Target, Fallback | None]]:
+        """What the operator's switches make of all the requests that a variant was decided for, by fraction."""
+        if self.force is not None and now_us < self.force.until_us:
+            return [(1.0, self._by_variant[self.force.variant], Fallback.FORCED)]
+        if self._switches.observe:
+            return [(1.0, self._fallback, Fallback.OBSERVE)]
+        followed = self._switches.rollout_pct / 100
+        parts = [(followed, decided, None), (1 - followed, self._fallback, Fallback.ROLLOUT)]
+        return [part for part in parts if part[0] > 0]
 
     def _choose(
         self, decided: Target, reason: Fallback | None, now_us: int, wishes: Wishes | None, avoid: tuple[Target, ...]

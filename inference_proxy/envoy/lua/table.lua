@@ -1,0 +1,79 @@
+-- What the proxy has told this worker: which names there are, which variants serve them, and the intervals' intensities.
+
+local routing = {}
+
+local SUPERSEDED_KEPT_US, SUPERSEDED_KEPT = 3600 * 1000000, 500
+
+-- What a worker knows; nothing yet.
+function routing.state()
+  return { revision = "", table = nil, lanes = {}, former = {}, credit = {} }
+end
+
+local function prepare(lane, told)
+  lane.told = told
+  lane.keys, lane.segment = {}, -1
+  lane.receipts, lane.receipt_count = {}, 0
+  lane.printable = lane.printable or {}
+end
+
+-- Takes a table that was pushed. Requests in flight keep the lanes of the table that they began under.
+function routing.take(state, revision, told, now_us)
+  if state.table then
+    state.former[#state.former + 1] = { table = state.table, until_us = now_us + SUPERSEDED_KEPT_US }
+  end
+  while state.former[1] and (state.former[1].until_us < now_us or #state.former > SUPERSEDED_KEPT) do
+    for id in pairs(table.remove(state.former, 1).table.lanes) do state.lanes[id] = nil end
+  end
+  told.intervals = told.intervals or {}
+  told.names = told.names or {}
+  told.lanes = told.lanes or {}
+  for id, lane in pairs(told.lanes) do
+    prepare(lane, told)
+    state.lanes[id] = lane
+  end
+  state.revision, state.table = revision, told
+end
+
+-- The lane of the next request for a name; nil for a name that is not known. Low discrepancy, as in mixes.py.
+function routing.lane(state, name)
+  local way = state.table.names[name]
+  if not way then return nil end
+  local shares = way.shares
+  if #shares == 1 then return state.table.lanes[shares[1].lane], way end
+  local credit = state.credit[name]
+  if not credit then
+    credit = {}
+    state.credit[name] = credit
+  end
+  if way.credited ~= true then
+    -- A variant that left the mix cannot serve its credit any more, nor owe any.
+    local kept = {}
+    for _, share in ipairs(shares) do kept[share.variant] = credit[share.variant] or 0 end
+    credit = kept
+    state.credit[name] = credit
+    way.credited = true
+  end
+  local chosen, most = nil, -math.huge
+  for _, share in ipairs(shares) do
+    local owed = credit[share.variant] + share.weight
+    credit[share.variant] = owed
+    if owed > most then chosen, most = share, owed end
+  end
+  credit[chosen.variant] = most - 1
+  return state.table.lanes[chosen.lane], way
+end
+
+-- The interval that holds; nil where none is known.
+function routing.interval(told, now_us)
+  local last = told.last
+  if last and last.from_us <= now_us and now_us < last.to_us then return last end
+  for _, interval in ipairs(told.intervals) do
+    if interval.from_us <= now_us and now_us < interval.to_us then
+      told.last = interval
+      return interval
+    end
+  end
+  return nil
+end
+
+return routing
