@@ -1,7 +1,7 @@
 """What the store is asked: reads for gRPC, in threads of their own, so that no reader waits for the writer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -70,6 +70,16 @@ class Library:
             present.put(row, now)
         return present
 
+    async def newest(self, zone: str, signal: Signal, source: str, until: datetime) -> datetime | None:
+        """The beginning of the newest interval of a source that has begun."""
+        return await self._read(queries.newest_of_source, zone, signal, source, until)
+
+    async def without_repetitions(self, said: Sequence[Reading]) -> list[Reading]:
+        """Readings without those that only repeat what is stored: a provider asked twice revises nothing by it."""
+        intervals = list(dict.fromkeys(queries.interval_of(each) for each in said))
+        stored = await self._read(queries.readings_of_intervals, intervals)
+        return [each for each in said if not _repeats(each, stored.get(each.key))]
+
     async def _read(self, query: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         def run() -> R:
             with reading(self._engine) as connection:
@@ -81,3 +91,10 @@ class Library:
             if is_outage(error):
                 raise NotReady("the database is away: ask again when it is back") from error
             raise
+
+
+def _repeats(said: Reading, stored: Reading | None) -> bool:
+    return stored is not None and (stored.intensity_g_per_kwh, stored.valid_to) == (
+        said.intensity_g_per_kwh,
+        said.valid_to,
+    )

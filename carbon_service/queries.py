@@ -90,6 +90,17 @@ def newest_start(connection: Connection, zone: str, signal: Signal, until: datet
     return connection.execute(query.order_by(c.valid_from.desc()).limit(1)).scalar_one_or_none()
 
 
+def newest_of_source(
+    connection: Connection, zone: str, signal: Signal, source: str, until: datetime
+) -> datetime | None:
+    """The beginning of the source's newest interval that began by `until`."""
+    c = readings.c
+    query = select(func.max(c.valid_from)).where(
+        c.zone == zone, c.signal == signal.value, c.source == source, c.valid_from <= until
+    )
+    return connection.execute(query).scalar_one_or_none()
+
+
 @dataclass(frozen=True, slots=True)
 class PageStart:
     """Where a page of readings begins: after this row."""

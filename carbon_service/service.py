@@ -7,20 +7,22 @@ from types import TracebackType
 from typing import Any, Self
 
 import stamina.instrumentation
+from grpc_health.v1 import health_pb2
 
 from carbon_service.announcer import Announcer
 from carbon_service.credentials import Credentials
 from carbon_service.edge import take_observations
-from carbon_service.health import SourceHealths
+from carbon_service.health import SourceHealth, SourceHealths
 from carbon_service.intake import Intake, Writer
 from carbon_service.keeper import Keeper
 from carbon_service.library import Library
 from carbon_service.metrics import Metrics
+from carbon_service.polling import Polling, PollLimits
 from carbon_service.present import Board
 from carbon_service.replay import begin_replay, read_replay, run_replay, tell_past, utc_now
-from carbon_service.rules import Rules
 from carbon_service.servicer import CarbonServicer
 from carbon_service.settings import CarbonSettings
+from carbon_service.sources.registry import open_source
 from carbon_service.timing import apply_retention, follow_time
 from carbon_service.watchers import Watchers
 from tradewind import topics
@@ -46,6 +48,7 @@ class CarbonService:
         self._tasks: list[asyncio.Task[None]] = []
         self.server = Server(SERVICE)
         self.metrics_port: int | None = None
+        self._shown: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Starts; StartupError when it cannot."""
@@ -80,11 +83,25 @@ class CarbonService:
             row = await tell_past(replay, 0, started_at, intake, clock())
             self._run(run_replay(replay, row, started_at, intake, clock))
         board.put(await self._writer(keeper.load, clock()), clock())
+        library = Library(self._engine)
+        for zone, entry in rules.file.zones.items():
+            sources = [
+                (open_source(each.provider, zone, each.area, each.url, settings.keys()), each.forecast)
+                for each in entry.sources
+            ]
+            if sources:
+                limits = PollLimits(backfill=settings.carbon_backfill)
+                polling = Polling(zone, sources, intake, library, healths, clock, limits)
+                self._run(polling.run())
         self._run(announcer.run())
         self._run(take_observations(self.bus, intake, rules, clock))
         self._run(follow_time(board, intake, clock))
         self._run(apply_retention(keeper, self._writer, settings, clock))
-        await self._serve(board, intake, watchers, rules, healths)
+        credentials = Credentials(rules, open_publishing=settings.carbon_open_publishing)
+        servicer = CarbonServicer(board, library, intake, watchers, rules, credentials, healths, clock)
+        carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
+        await self.server.start(settings.carbon_listen, NAMES)
+        self._show_health(healths)
         self.bus.start()
         return self
 
@@ -107,11 +124,17 @@ class CarbonService:
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
 
-    async def _serve(
-        self, board: Board, intake: Intake, watchers: Watchers, rules: Rules, healths: SourceHealths
-    ) -> None:
-        credentials = Credentials(rules, open_publishing=self._settings.carbon_open_publishing)
-        library = Library(self._engine)
-        servicer = CarbonServicer(board, library, intake, watchers, rules, credentials, healths, self._clock)
-        carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
-        await self.server.start(self._settings.carbon_listen, NAMES)
+    def _show_health(self, healths: SourceHealths) -> None:
+        """Each source of each zone is a name of the health service: `GB-SWE/neso:11`."""
+
+        def show(health: SourceHealth) -> None:
+            status = health_pb2.HealthCheckResponse.SERVING
+            if not health.healthy:
+                status = health_pb2.HealthCheckResponse.NOT_SERVING
+            task = asyncio.ensure_future(self.server.health.set(f"{health.zone}/{health.source}", status))
+            self._shown.add(task)
+            task.add_done_callback(self._shown.discard)
+
+        healths.on_change(show)
+        for each in healths.every():
+            show(each)

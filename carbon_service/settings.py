@@ -4,9 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from carbon_service.rules import Rules, ZonesFile, read_zones_file
+from carbon_service.sources.registry import Keys
 from tradewind.plausibility import GateLimits
 from tradewind.readings import ZONE_PATTERN
 from tradewind.settings import CommonSettings, Duration
@@ -37,6 +38,12 @@ class CarbonSettings(CommonSettings):
     carbon_retention: Duration = timedelta(days=400)
     carbon_quarantine_rows: Annotated[int, Field(ge=1)] = 100_000
 
+    carbon_backfill: Duration = timedelta(days=7)
+    """History that is asked of the providers at first start, and at most after a gap."""
+    carbon_electricity_maps_key: SecretStr | None = None
+    carbon_watttime_user: str | None = None
+    carbon_watttime_password: SecretStr | None = None
+
     carbon_lowest_g_per_kwh: float = _GATE.lowest_g_per_kwh
     carbon_highest_g_per_kwh: float = _GATE.highest_g_per_kwh
     carbon_clock_skew: Duration = _GATE.clock_skew
@@ -59,6 +66,14 @@ class CarbonSettings(CommonSettings):
             raise ValueError("use 1 to 64 letters, digits, '_', '.' or '-'")
         return value
 
+    def keys(self) -> Keys:
+        """What the providers want to be shown."""
+        return Keys(
+            _revealed(self.carbon_electricity_maps_key),
+            self.carbon_watttime_user,
+            _revealed(self.carbon_watttime_password),
+        )
+
     def rules(self) -> Rules:
         """What holds for every zone; StartupError where the zones file is wrong."""
         file = read_zones_file(self.carbon_zones_file) if self.carbon_zones_file else ZonesFile()
@@ -77,3 +92,7 @@ class CarbonSettings(CommonSettings):
             replay_zone=self.carbon_replay_zone if self.carbon_replay_file else None,
             replay_speed=self.carbon_replay_speed,
         )
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

@@ -1,0 +1,1 @@
+"""Where intensities come from: one small module per provider, behind one protocol."""
