@@ -8,6 +8,7 @@ import grpc
 from inference_proxy.endpoints import Endpoint
 from inference_proxy.inferring import Inferring
 from inference_proxy.relaying import SERVICE, Context, relay_stream, relay_unary
+from inference_proxy.streaming import Streaming
 from inference_proxy.virtual_models import VirtualModels
 
 Call = Callable[[bytes, Context], Any]
@@ -20,6 +21,7 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
         self,
         home: Endpoint,
         inferring: Inferring,
+        streaming: Streaming,
         models: VirtualModels,
     ) -> None:
         self._channel: Any = home.channel
@@ -33,6 +35,8 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(own[name]) if name in own else _relay(call)
             for name, call in home.calls.items()
         }
+
+        self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(streaming.infer)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler; methods that Triton may know and we do not are relayed as streams, which fits them all."""

@@ -5,6 +5,7 @@ This is the hot path. Tensors are never parsed, and nothing here leaves the proc
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
@@ -37,22 +38,27 @@ class Route(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What every request is treated by."""
+
+    home: Endpoint
+    """The Triton that names without a route go to, and every stream."""
+    routes: Mapping[bytes, Route]
+    accounting: Accounting
+    tenants: Tenants
+    receipts: bool
+    """Whether answers carry receipts."""
+    at_most: int | None = None
+    """The most requests in flight."""
+
+
 class Inferring:
     """Answers ModelInfer for every name: routed and metered where there is a route, passed on otherwise."""
 
-    def __init__(
-        self,
-        home: Endpoint,
-        routes: Mapping[bytes, Route],
-        accounting: Accounting,
-        tenants: Tenants,
-        *,
-        receipts: bool,
-        at_most: int | None = None,
-    ) -> None:
-        """`home` is the Triton that names without a route go to; `at_most` the most requests in flight."""
-        self._home, self._routes, self._accounting, self._tenants = home, routes, accounting, tenants
-        self._receipts, self._at_most = receipts, at_most
+    def __init__(self, rules: Rules) -> None:
+        self._home, self._routes, self._accounting = rules.home, rules.routes, rules.accounting
+        self._tenants, self._receipts, self._at_most = rules.tenants, rules.receipts, rules.at_most
 
     async def infer(self, request: bytes, context: Context) -> bytes:
         """One ModelInfer."""

@@ -14,7 +14,7 @@ from inference_proxy.endpoints import parse_endpoints
 from inference_proxy.flusher import Flusher
 from inference_proxy.following import Following
 from inference_proxy.front import Front
-from inference_proxy.inferring import Inferring, Route
+from inference_proxy.inferring import Inferring, Route, Rules
 from inference_proxy.intervals import Intervals
 from inference_proxy.ledger import Ledger
 from inference_proxy.metrics import TallyCollector, serve_metrics
@@ -23,6 +23,7 @@ from inference_proxy.relaying import SERVICE
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
 from inference_proxy.settings import Mode, ProxySettings
 from inference_proxy.spool import Spool, spooled_bytes
+from inference_proxy.streaming import Streaming
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import all_targets
 from inference_proxy.tenants import Tenants
@@ -31,7 +32,7 @@ from tradewind.catalogue import find_catalogue
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
 from tradewind.rpc.v1 import emissions_pb2, emissions_pb2_grpc
-from tradewind.serving import Server
+from tradewind.serving import ErrorsMapped, Server
 
 log = get_logger(__name__)
 
@@ -75,7 +76,7 @@ class Proxy:
         self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
         self.readiness = Readiness(self.endpoints, self.targets)
         self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn)
-        self.server = Server("inference_proxy")
+        self.server = Server("inference_proxy", map_errors=False)
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -121,7 +122,7 @@ class Proxy:
 
     def _add_services(self) -> None:
         home = self.endpoints[0]
-        inferring = Inferring(
+        rules = Rules(
             home,
             self.routes(),
             self.accounting,
@@ -129,10 +130,11 @@ class Proxy:
             receipts=self.settings.proxy_receipts,
             at_most=self.settings.proxy_in_flight,
         )
-        front = Front(home, inferring, VirtualModels(self.families, home.calls))
+        front = Front(home, Inferring(rules), Streaming(rules), VirtualModels(self.families, home.calls))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(
-            EmissionsServicer(self.engine, self.catalogue, self.flusher.pending_inferences), self.server.grpc
+            EmissionsServicer(self.engine, self.catalogue, self.flusher.pending_inferences),
+            ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # all that generated code uses of a server
         )
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

@@ -24,7 +24,7 @@ _NO_CONNECTION = (*_NOT_CONNECTED, "Socket closed", "recvmsg:")
 
 # Stubs type metadata and end-of-stream narrower than the library is: on raw bytes both are Any.
 Context = Any
-_END_OF_STREAM: Any = cast("Any", grpc.aio).EOF
+END_OF_STREAM: Any = cast("Any", grpc.aio).EOF
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
@@ -94,7 +94,7 @@ async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Conte
     pump = asyncio.ensure_future(_pump(requests, outgoing))
     try:
         first = True
-        while (response := await outgoing.read()) is not _END_OF_STREAM:
+        while (response := await outgoing.read()) is not END_OF_STREAM:
             if first and (initial := await outgoing.initial_metadata()):
                 await context.send_initial_metadata(tuple(initial))
             first = False

@@ -123,14 +123,21 @@ def response_parameters(parameters: Mapping[str, int | str]) -> bytes:
     )
 
 
+def boolean_parameter(key: str, value: bool) -> bytes:
+    """What to append to a ModelInferRequest so that it has this parameter."""
+    entry = b"\x0a" + _with_length(key.encode()) + b"\x12" + _with_length(bytes([0x08, value]))
+    return bytes([_PARAMETERS]) + _with_length(entry)
+
+
 def stream_response(infer_response: bytes) -> bytes:
     """A ModelStreamInferResponse around the bytes of a ModelInferResponse."""
     return bytes([_STREAM_RESPONSE]) + _with_length(infer_response)
 
 
-def stream_error(message: str) -> bytes:
-    """A ModelStreamInferResponse that says what went wrong."""
-    return bytes([_STREAM_ERROR]) + _with_length(message.encode())
+def stream_error(message: str, request_id: bytes) -> bytes:
+    """A ModelStreamInferResponse that says what went wrong with a request."""
+    about = bytes([_ID]) + _with_length(request_id) if request_id else b""
+    return bytes([_STREAM_ERROR]) + _with_length(message.encode()) + stream_response(about)
 
 
 @dataclass(slots=True)
@@ -153,15 +160,21 @@ def read_stream_response(data: bytes) -> StreamResponse:
     return StreamResponse(error, response)
 
 
-def response_id_and_parameters(infer_response: bytes) -> tuple[bytes, dict[str, ParameterValue]]:
-    """The id and parameters of a ModelInferResponse: they have the request's field numbers but for the id's."""
-    request_id, entries = b"", []
-    for tag, start, stop in _fields(infer_response):
-        if tag == _ID:
-            request_id = infer_response[start:stop]
-        elif tag == _PARAMETERS:
-            entries.append(infer_response[start:stop])
-    return request_id, parameters_of(InferRequest(b"", b"", b"", entries, None))
+@dataclass(slots=True)
+class InferResponse:
+    """The outside of a ModelInferResponse."""
+
+    model_name: bytes
+    id: bytes
+    parameters: dict[str, ParameterValue]
+    outputs: bool
+    """Whether it has any output: the last word of a decoupled model may have none."""
+
+
+def read_response(data: bytes) -> InferResponse:
+    """Walks the top-level fields of a ModelInferResponse, which are numbered as the request's are."""
+    read = read_request(data)
+    return InferResponse(read.model_name, read.id, parameters_of(read), read.first_input is not None)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, int]]:

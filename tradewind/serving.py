@@ -64,19 +64,43 @@ class ErrorInterceptor(_ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Wraps the handler of one call."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        method = handler_call_details.method
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                _guard_unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                _guard_stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
-            )
+        return _guarded(await continuation(handler_call_details), handler_call_details.method)
+
+
+class ErrorsMapped:
+    """Stands for a server while servicers are added: maps errors per method, once, where per call costs too much."""
+
+    def __init__(self, server: grpc.aio.Server) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """Adds handlers whose errors are mapped."""
+        self._server.add_generic_rpc_handlers(tuple(_MappedHandler(handler) for handler in handlers))
+
+    def add_registered_method_handlers(self, _service: str, _handlers: Any) -> None:
+        """Generated code offers methods a second time for servers that look them up by name; this one does not."""
+
+
+class _MappedHandler(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return _guarded(self._inner.service(handler_call_details), handler_call_details.method)
+
+
+def _guarded(handler: Any, method: str) -> Any:
+    if handler is None:
         return handler
+    if handler.unary_unary is not None:
+        return grpc.unary_unary_rpc_method_handler(
+            _guard_unary(handler.unary_unary, method), handler.request_deserializer, handler.response_serializer
+        )
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(
+            _guard_stream(handler.unary_stream, method), handler.request_deserializer, handler.response_serializer
+        )
+    return handler
 
 
 def _guard_unary(behaviour: Any, method: str) -> Any:
@@ -124,9 +148,12 @@ class Server:
         *,
         interceptors: Sequence[_ServerInterceptor] = (),
         options: Sequence[tuple[str, Any]] = SERVER_OPTIONS,
+        map_errors: bool = True,
     ) -> None:
+        """`map_errors` off: for a hot path; add the other servicers through `ErrorsMapped`."""
         self.service = service
-        self.grpc = grpc.aio.server(interceptors=[ErrorInterceptor(), *interceptors], options=list(options))
+        ours = [ErrorInterceptor()] if map_errors else []
+        self.grpc = grpc.aio.server(interceptors=[*ours, *interceptors], options=list(options))
         self.health = HealthServicer()
         self.port = 0
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)
