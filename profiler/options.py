@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from profiler.models.repository import Backend
 from tradewind.errors import InvalidInput
 
 
@@ -62,3 +63,11 @@ def parse_percentages(option: str, texts: Sequence[str]) -> dict[str, float]:
         if not 0 <= found[name] <= 100:
             raise InvalidInput(f"{option} {name}={text[:40]}: write a percentage from 0 to 100")
     return found
+
+
+def parse_backend(text: str) -> Backend:
+    """`onnxruntime` or `python`."""
+    try:
+        return Backend(text)
+    except ValueError as error:
+        raise InvalidInput(f"--backend {text[:40]!r}: take {' or '.join(Backend)}") from error

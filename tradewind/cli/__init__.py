@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tradewind.cli import carbon, catalogue
+from tradewind.cli import carbon, catalogue, models
 from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
 from tradewind.cli.profile import profile
@@ -26,6 +26,7 @@ app.command()(carbon.intensity)
 app.command()(carbon.publish)
 app.command()(carbon.quarantined)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

@@ -1,0 +1,64 @@
+"""The same network in int8: inputs and outputs unchanged, weights and what flows between them in eight bits."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from profiler.inputs import Inputs, read_inputs
+from profiler.models.repository import Backend, write_model
+from tradewind.errors import InvalidInput
+
+_CALIBRATES_WITH = 256
+
+
+def quantise_model(repository: Path, model: str, name: str, inputs: Path, *, backend: Backend, max_batch: int) -> Path:
+    """Quantises a repository's ONNX model with real inputs and writes it beside the original; its folder."""
+    source = repository / model / "1" / "model.onnx"
+    if not source.exists():
+        raise InvalidInput(f"{source} is not there: name a model of the repository that has an ONNX network")
+    with tempfile.TemporaryDirectory() as folder:
+        network = Path(folder) / "model.onnx"
+        quantise_network(source, network, read_inputs(inputs, None))
+        return write_model(repository, name, network, backend=backend, max_batch=max_batch, threads=1)
+
+
+def quantise_network(source: Path, target: Path, inputs: Inputs) -> None:
+    """Static quantisation: the ranges of what flows are taken from the inputs, once, ahead of serving."""
+    quantization, quant_pre_process = _onnxruntime_quantization()
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantization.quantize_static(
+            str(prepared),
+            str(target),
+            _Examples(inputs),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+
+
+class _Examples:
+    """Inputs one after the other, as ONNX Runtime's calibration asks for them."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._batches: Iterator[dict[str, Any]] = (
+            inputs.batch(i, 1) for i in range(min(inputs.count, _CALIBRATES_WITH))
+        )
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next example; None after the last."""
+        return next(self._batches, None)
+
+
+def _onnxruntime_quantization() -> tuple[Any, Any]:
+    try:
+        from onnxruntime import quantization
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise InvalidInput(
+            f"quantising needs {error.name}, which is not installed: install Tradewind with its extra `models`"
+        ) from error
+    return quantization, quant_pre_process
