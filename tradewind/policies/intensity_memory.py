@@ -7,6 +7,7 @@ requests of every interval in it: so a flat grid still gets the mix that meets t
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,8 +83,13 @@ def relative_deviation(histogram: Histogram) -> float:
 
 
 def _price_grid(frontier: Frontier) -> NDArray[np.float64]:
-    """From a price that pays for no step in any bin to one that pays for every step in all."""
-    return np.linspace(_EDGES[0] - frontier.log_ratios.max(), _EDGES[-1] - frontier.log_ratios.min(), 2 * BINS)
+    """Every price at which some step reaches some bin's edge; between them error and power are straight lines."""
+    return _cached_grid(tuple(frontier.log_ratios.tolist()))
+
+
+@lru_cache(maxsize=256)
+def _cached_grid(log_ratios: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.sort(np.concatenate([_EDGES - ratio for ratio in log_ratios]))
 
 
 def _parts_below(histogram: Histogram, frontier: Frontier, prices: NDArray[np.float64]) -> NDArray[np.float64]:
