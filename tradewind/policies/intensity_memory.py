@@ -48,7 +48,8 @@ def shifted(histogram: Histogram, log_factor: float) -> Histogram:
 def step_weights(frontier: Frontier, log_price: float, intensity_g_per_kwh: float) -> Sequence[float]:
     """The part of the requests that takes each step at an intensity, given a price."""
     lower = _LOW + BIN_WIDTH * bin_of(intensity_g_per_kwh)
-    weights = np.clip((log_price + frontier.log_ratios - lower) / BIN_WIDTH, 0.0, 1.0)
+    # Rounded, so that a threshold on a bin's edge does not take a billionth of the requests.
+    weights = np.clip(np.round((log_price + frontier.log_ratios - lower) / BIN_WIDTH, 9), 0.0, 1.0)
     return np.minimum.accumulate(weights).tolist()  # type: ignore[no-any-return]
 
 

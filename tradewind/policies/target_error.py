@@ -41,6 +41,8 @@ from tradewind.policies.policy import Choice, Situation, State, wholly
 _MEMORIES_DAYS = {"quick": 5.0, "usual": 60.0, "long": 300.0}
 _LOAD_DAYS = 14.0
 _RECENT = 200
+_DAYS_PER_TOLERATED = 100.0
+"""The tolerance grows with the account: a young one is kept nearer to the target."""
 _RATCHET_DAYS = 1.7
 """How far behind or ahead for the ratchet to hold in full."""
 
@@ -56,7 +58,7 @@ class TargetError:
     make_up_days: float = 28.0
     """Within how long an error behind the target is made up for."""
     tolerance_days: float = 2.5
-    """How far behind (in days of load at the pool's whole span of error) before the aim is lowered."""
+    """How far behind (in days of load at the pool's whole span of error) before the aim is lowered, at most."""
     settling_days: float = 14.0
     """Within how long the error is back at the target after the level of the intensity has jumped."""
     name: str = field(default="target-error", init=False)
@@ -148,7 +150,8 @@ class TargetError:
             memories[name] = np.array(kept)
             memories[name][index] += weight
         owed_days = after["debt"] / per_day / float(frontier.errors[0] - frontier.errors[-1])
-        aim = self._aim(frontier, owed_days, after["settling"], per_day)
+        account_days = max(0.0, after["age_days"] - self.learning_days)
+        aim = self._aim(frontier, owed_days, account_days, after["settling"], per_day)
         price = _ratcheted(memories, frontier, aim, owed_days)
         weights = step_weights(frontier, price, current.intensity_g_per_kwh)
         mix = frontier.mix(weights)
@@ -169,14 +172,22 @@ class TargetError:
             },
         )
 
-    def _aim(self, frontier: Frontier, owed_days: float, settling: dict[str, float] | None, per_day: float) -> float:
+    def _aim(
+        self,
+        frontier: Frontier,
+        owed_days: float,
+        account_days: float,
+        settling: dict[str, float] | None,
+        per_day: float,
+    ) -> float:
         """The mean error to aim at from now on."""
         best, worst = float(frontier.errors[-1]), float(frontier.errors[0])
         span = worst - best
         if settling is not None:
             correction = settling["debt"] / per_day / max(settling["left_days"], 1.0)
         elif owed_days > 0:
-            correction = span * max(0.0, owed_days - self.tolerance_days) / self.make_up_days
+            tolerance = min(self.tolerance_days, account_days / _DAYS_PER_TOLERATED)
+            correction = span * max(0.0, owed_days - tolerance) / self.make_up_days
         else:
             # A reserve is given back only where it is out of all proportion.
             correction = span * min(0.0, owed_days + 5 * self.tolerance_days) / (10 * self.make_up_days)
