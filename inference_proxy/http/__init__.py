@@ -1,0 +1,1 @@
+"""The HTTP front: Triton's REST routes, for models and families."""
