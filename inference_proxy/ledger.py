@@ -82,7 +82,8 @@ class Ledger:
         first = insert_into(spools, self._engine).values(
             spool=batch.spool, segment=batch.segment, stored_bytes=batch.ends
         )
-        if batch.begins != 0 or connection.execute(first.on_conflict_do_nothing()).rowcount != 1:
+        told = first.on_conflict_do_nothing().returning(spools.c.segment)
+        if batch.begins != 0 or connection.execute(told).scalar_one_or_none() is None:
             raise Misplaced(f"segment {batch.segment} is not stored up to byte {batch.begins}")
 
     def _add(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

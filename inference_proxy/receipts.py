@@ -67,4 +67,4 @@ def as_members(receipt: Mapping[str, int | str]) -> bytes:
 
 def _printable(text: str) -> str:
     # gRPC refuses other characters in metadata; a name outside ASCII is complete in the parameters.
-    return text if text.isascii() and text.isprintable() else text.encode("ascii", "backslashreplace").decode()
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode()
