@@ -14,6 +14,7 @@ from inference_proxy.endpoints import parse_endpoints
 from inference_proxy.flusher import Flusher
 from inference_proxy.following import Following
 from inference_proxy.front import Front
+from inference_proxy.http.front import HttpFront
 from inference_proxy.inferring import Inferring, Route, Rules
 from inference_proxy.intervals import Intervals
 from inference_proxy.ledger import Ledger
@@ -76,7 +77,16 @@ class Proxy:
         self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
         self.readiness = Readiness(self.endpoints, self.targets)
         self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn)
+        self.rules = Rules(
+            self.endpoints[0],
+            self.routes(),
+            self.accounting,
+            self.tenants,
+            receipts=settings.proxy_receipts,
+            at_most=settings.proxy_in_flight,
+        )
         self.server = Server("inference_proxy", map_errors=False)
+        self.http = HttpFront(self.rules, self.families, self.endpoints)
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,11 +107,15 @@ class Proxy:
             self.settings.proxy_metrics_port,
         )
         log.info("serving", settings=self.settings.model_dump(mode="json", exclude={"database_url", "broker_url"}))
-        return await self.server.start(self.settings.proxy_listen, [SERVICE, EMISSIONS])
+        port = await self.server.start(self.settings.proxy_listen, [SERVICE, EMISSIONS])
+        if self.settings.proxy_http_listen:
+            await self.http.start(self.settings.proxy_http_listen)
+        return port
 
     async def stop(self) -> None:
         """Lets calls in flight end, stores what it can and ends."""
-        await self.server.drain([SERVICE, EMISSIONS], self.settings.proxy_drain.total_seconds())
+        grace_s = self.settings.proxy_drain.total_seconds()
+        await asyncio.gather(self.server.drain([SERVICE, EMISSIONS], grace_s), self.http.drain(grace_s))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -121,15 +135,7 @@ class Proxy:
         return routes | {name.encode(): family for name, family in self.families.items()}
 
     def _add_services(self) -> None:
-        home = self.endpoints[0]
-        rules = Rules(
-            home,
-            self.routes(),
-            self.accounting,
-            self.tenants,
-            receipts=self.settings.proxy_receipts,
-            at_most=self.settings.proxy_in_flight,
-        )
+        home, rules = self.endpoints[0], self.rules
         front = Front(home, Inferring(rules), Streaming(rules), VirtualModels(self.families, home.calls))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(

@@ -27,6 +27,8 @@ class ProxySettings(CommonSettings):
 
     proxy_listen: str = "127.0.0.1:8001"
     """host:port of the gRPC front; port 0 takes any free one."""
+    proxy_http_listen: str = "127.0.0.1:8000"
+    """host:port of the HTTP front; port 0 takes any free one, and empty means none."""
     proxy_triton_grpc: str = "127.0.0.1:9001"
     """host:port of Triton's gRPC; several, separated by commas, are balanced. A variant may be on any of them."""
     proxy_triton_http: str = "127.0.0.1:9000"

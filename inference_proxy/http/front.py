@@ -15,7 +15,7 @@ from inference_proxy.http.places import Place, place_of
 from inference_proxy.http.serving import Serving
 from inference_proxy.http.upstream import Away, Upstream, passed_on
 from inference_proxy.http.virtual_models import VirtualModels
-from inference_proxy.inferring import Route
+from inference_proxy.inferring import Route, Rules
 from inference_proxy.refusals import no_server
 from inference_proxy.routes import FamilyRoute
 from tradewind.errors import StartupError
@@ -64,23 +64,17 @@ class _Server(Server):
 class HttpFront:
     """Serves Triton's HTTP routes; build and start it inside a running event loop."""
 
-    def __init__(
-        self,
-        endpoints: tuple[Endpoint, ...],
-        families: Mapping[str, FamilyRoute],
-        routes: Mapping[bytes, Route],
-        serving: Serving,
-        upstream: Upstream,
-    ) -> None:
+    def __init__(self, rules: Rules, families: Mapping[str, FamilyRoute], endpoints: tuple[Endpoint, ...]) -> None:
         """Names without a route go to the first endpoint that has HTTP."""
-        self._home = next((each for each in endpoints if each.http_address), endpoints[0])
-        self._upstream = upstream
+        self._home = next((each for each in endpoints if each.http_address), rules.home)
+        self._upstream = Upstream()
         self._families = dict(families)
         # Triton decodes nothing in a path, but its clients encode names: a family answers to both.
         self._by_name = dict(families) | {quote(name, safe=""): family for name, family in families.items()}
-        self._routes: dict[str, Route] = {name.decode(): route for name, route in routes.items()}
+        self._routes: dict[str, Route] = {name.decode(): route for name, route in rules.routes.items()}
         self._routes.update(self._by_name)
-        self._models = VirtualModels(upstream, self._home)
+        self._models = VirtualModels(self._upstream, self._home)
+        serving = Serving(self._upstream, rules)
         inferring, generating = Inferring(serving), Generating(serving)
         self._routed: dict[str, Routed] = {
             "infer": inferring.infer,

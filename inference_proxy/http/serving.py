@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
-from inference_proxy.accounting import Accounting, Unrecorded
+from inference_proxy.accounting import Unrecorded
 from inference_proxy.attempts import Attempt
 from inference_proxy.endpoints import Endpoint, least_loaded
 from inference_proxy.http.answers import error_answer, refusal_answer
@@ -15,10 +15,9 @@ from inference_proxy.http.bodies import Body
 from inference_proxy.http.json_outline import Outline
 from inference_proxy.http.places import Place, model_path
 from inference_proxy.http.upstream import ALSO_PLAIN, HOP_BY_HOP, Away, Upstream, passed_on
-from inference_proxy.inferring import Route
+from inference_proxy.inferring import Route, Rules
 from inference_proxy.refusals import Refusal, no_server, too_much, unsatisfiable
 from inference_proxy.routes import Lane, Receipt
-from inference_proxy.tenants import Tenants
 from inference_proxy.wishes import Wishes, read_wishes
 from tradewind.errors import InvalidInput
 
@@ -65,18 +64,10 @@ Finish = Callable[[Passage, aiohttp.ClientResponse], Awaitable[StreamResponse]]
 class Serving:
     """Sends requests with a route."""
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        accounting: Accounting,
-        tenants: Tenants,
-        *,
-        receipts: bool,
-        at_most: int | None = None,
-    ) -> None:
-        """`at_most` is the most requests in flight."""
-        self.receipts = receipts
-        self._upstream, self._accounting, self._tenants, self._at_most = upstream, accounting, tenants, at_most
+    def __init__(self, upstream: Upstream, rules: Rules) -> None:
+        self.receipts = rules.receipts
+        self._upstream, self._accounting = upstream, rules.accounting
+        self._tenants, self._at_most = rules.tenants, rules.at_most
 
     async def serve(self, asked: Asked, route: Route, finish: Finish) -> StreamResponse:
         """The answer to a request whose name has a route."""
