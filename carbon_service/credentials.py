@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from carbon_service.rules import Rules
-from tradewind.errors import InvalidInput, NotPermitted
+from carbon_service.settings import CarbonSettings
+from tradewind.errors import InvalidInput, NotPermitted, StartupError
 from tradewind.readings import ZONE_PATTERN
 
 _BEARER = "bearer "
@@ -44,6 +46,27 @@ class Credentials:
             return False
         digest = hashlib.sha256(_token(context).encode()).hexdigest()
         return hmac.compare_digest(digest, entry.token_sha256)
+
+
+def tls_credentials(settings: CarbonSettings) -> grpc.ServerCredentials:
+    """What the TLS port shows, and whose certificates it knows; StartupError names the file that is missing."""
+    key = _file("TRADEWIND_CARBON_TLS_KEY_FILE", settings.carbon_tls_key_file)
+    certificate = _file("TRADEWIND_CARBON_TLS_CERTIFICATE_FILE", settings.carbon_tls_certificate_file)
+    authority = settings.carbon_tls_client_ca_file
+    return grpc.ssl_server_credentials(
+        [(key, certificate)],
+        root_certificates=None if authority is None else _file("TRADEWIND_CARBON_TLS_CLIENT_CA_FILE", authority),
+        require_client_auth=authority is not None,
+    )
+
+
+def _file(variable: str, path: Path | None) -> bytes:
+    if path is None:
+        raise StartupError(f"{variable} is not set: a port with TLS needs a certificate and its key")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StartupError(f"{variable}: {path} cannot be read") from error
 
 
 def _token(context: grpc.aio.ServicerContext[Any, Any]) -> str:

@@ -10,7 +10,7 @@ import stamina.instrumentation
 from grpc_health.v1 import health_pb2
 
 from carbon_service.announcer import Announcer
-from carbon_service.credentials import Credentials
+from carbon_service.credentials import Credentials, tls_credentials
 from carbon_service.edge import take_observations
 from carbon_service.health import SourceHealth, SourceHealths
 from carbon_service.intake import Intake, Writer
@@ -48,6 +48,7 @@ class CarbonService:
         self._tasks: list[asyncio.Task[None]] = []
         self.server = Server(SERVICE)
         self.metrics_port: int | None = None
+        self.tls_port: int | None = None
         self._shown: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -100,6 +101,9 @@ class CarbonService:
         credentials = Credentials(rules, open_publishing=settings.carbon_open_publishing)
         servicer = CarbonServicer(board, library, intake, watchers, rules, credentials, healths, clock)
         carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
+        if settings.carbon_tls_listen is not None:
+            self.tls_port = self.server.also_listen(settings.carbon_tls_listen, tls_credentials(settings))
+            log.info("TLS", listen=settings.carbon_tls_listen, port=self.tls_port)
         await self.server.start(settings.carbon_listen, NAMES)
         self._show_health(healths)
         self.bus.start()

@@ -20,6 +20,12 @@ class CarbonSettings(CommonSettings):
 
     carbon_listen: str = "127.0.0.1:9101"
     """host:port of the gRPC server; port 0 takes a free one."""
+    carbon_tls_listen: str | None = None
+    """A second host:port with TLS, for publishers from elsewhere; absent: none."""
+    carbon_tls_certificate_file: Path | None = None
+    carbon_tls_key_file: Path | None = None
+    carbon_tls_client_ca_file: Path | None = None
+    """The authority of the publishers' certificates; without it they sign in with tokens."""
     carbon_metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Port of the Prometheus endpoint on `carbon_metrics_host`; 0 takes a free one; absent: none."""
     carbon_metrics_host: str = "127.0.0.1"

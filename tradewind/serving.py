@@ -171,6 +171,13 @@ class Server:
         print(f"{self.service} listening on {listen.rpartition(':')[0]}:{self.port}", flush=True)
         return self.port
 
+    def also_listen(self, listen: str, credentials: grpc.ServerCredentials) -> int:
+        """Before `start`: a second `host:port` with TLS for the same calls; the port it got."""
+        try:
+            return self.grpc.add_secure_port(listen, credentials)
+        except RuntimeError as error:
+            raise StartupError(f"{self.service} cannot listen on {listen}: the port is in use or not ours") from error
+
     async def drain(self, service_names: Sequence[str], grace_s: float) -> None:
         """NOT_SERVING, then the calls in flight may end within the grace."""
         await self._set_health(service_names, health_pb2.HealthCheckResponse.NOT_SERVING)
