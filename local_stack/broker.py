@@ -42,7 +42,7 @@ def _listener(version: str, port: int) -> list[str]:
         f"[{version}.1.connections]",
         "connection_timeout_ms = 60000",
         f"max_payload_size = {MAX_PAYLOAD_BYTES}",
-        "max_inflight_count = 100",
+        "max_inflight_count = 1000",
         "dynamic_filters = false",
     ]
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from selector_service.selector import Pair
 from tradewind import topics
@@ -10,7 +11,7 @@ from tradewind.bus import Bus
 from tradewind.decisions import Decision, decision_to_json
 from tradewind.errors import NotReady
 
-LONGEST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 0.5
 
 AT_ONCE = 100
 """Messages under way to the broker."""
@@ -42,25 +43,22 @@ class Announcements:
             if self._waiting:
                 started = time.monotonic()
                 await self._announce()
-                # Half of the time at most: what changes meanwhile is announced once.
-                await asyncio.sleep(min(LONGEST_PAUSE_S, time.monotonic() - started))
+                # A fifth of the time at most: what changes again meanwhile is announced once.
+                await asyncio.sleep(min(LONGEST_PAUSE_S, 4 * (time.monotonic() - started)))
             else:
                 await self._until_changed()
 
     async def _announce(self) -> None:
-        batch = list(self._waiting.items())[:AT_ONCE]
-        outcomes = await asyncio.gather(*(self._publish(decision) for _, decision in batch))
-        for (pair, decision), announced in zip(batch, outcomes, strict=True):
-            if announced and self._waiting.get(pair) is decision:
-                del self._waiting[pair]
+        waiting = list(self._waiting)
+        for first in range(0, len(waiting), AT_ONCE):
+            await asyncio.gather(*(self._publish(pair) for pair in waiting[first : first + AT_ONCE]))
 
-    async def _publish(self, decision: Decision) -> bool:
-        topic = topics.decision(decision.zone, decision.family)
-        try:
-            await self._bus.publish(topic, decision_to_json(decision), retain=True)
-        except NotReady:
-            return False
-        return True
+    async def _publish(self, pair: Pair) -> None:
+        decision = self._waiting[pair]
+        with suppress(NotReady):
+            await self._bus.publish(topics.decision(*pair), decision_to_json(decision), retain=True)
+            if self._waiting.get(pair) is decision:
+                del self._waiting[pair]
 
     async def _until_changed(self) -> None:
         """Until there is a decision to announce, or the broker went away."""

@@ -19,7 +19,9 @@ log = get_logger(__name__)
 RETRY_S = 0.5
 """How soon a database that is away is tried again when nothing else happens."""
 
-LONGEST_POSTPONEMENT_S = 0.2
+LONGEST_LINGER_S = 0.02
+
+LONGEST_POSTPONEMENT_S = 0.5
 """Deciding takes a fifth of the time at most, unless what holds now has changed; history waits this long for it."""
 
 LONGEST_SLEEP_S = 60.0
@@ -87,8 +89,11 @@ class Follower:
                 messages: list[Message] = []
                 if arriving.done():
                     messages, arriving = arriving.result(), None
+                began = time.monotonic()
                 await self._hear_safely(messages)
                 inbox.done(messages)
+                # What arrives meanwhile shares the next transaction: under load the rounds grow, not their number.
+                await asyncio.sleep(min(LONGEST_LINGER_S, time.monotonic() - began))
         finally:
             if arriving is not None:
                 arriving.cancel()

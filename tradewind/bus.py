@@ -196,6 +196,8 @@ class Bus:
         """What has arrived, at least one message; in order of arrival."""
         while not self._inbox:
             self._arrived.clear()
+            # From here on the next arrival wakes us; until then arrivals need not.
+            self._wake_scheduled = False
             if not self._inbox:
                 await self._arrived.wait()
         taken: list[Message] = []
@@ -280,7 +282,7 @@ class Bus:
         )
         if not self._wake_scheduled:
             self._wake_scheduled = True
-            self._post(self._wake)
+            self._post(self._arrived.set)
 
     def _on_publish(
         self, _client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties | None
@@ -292,10 +294,6 @@ class Bus:
             self._loop.call_soon_threadsafe(call, *arguments)
 
     # The event loop again.
-
-    def _wake(self) -> None:
-        self._wake_scheduled = False
-        self._arrived.set()
 
     def _connected(self) -> None:
         if self.reconnections:
