@@ -31,6 +31,7 @@ families:
         {energy_mj: {value: 9000, provenance: estimated}, error: {value: 1, provenance: estimated}}
 """
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
+MINUTE = NOW.replace(second=0)
 
 
 class AlwaysThere:
@@ -75,7 +76,7 @@ def tallies() -> Tallies:
 def reading(
     value: float = 200.0,
     *,
-    begins: datetime = NOW.replace(second=0),
+    begins: datetime = MINUTE,
     minutes: float = 30,
     kind: ReadingKind = ReadingKind.ACTUAL,
     published: datetime = NOW,

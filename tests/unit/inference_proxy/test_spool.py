@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_proxy import spool as spool_module
 from inference_proxy.flusher import batch_of
 from inference_proxy.spool import (
     RECORD,
@@ -54,7 +53,7 @@ def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
 
     records, known = read_records(tmp_path, 0, 0, EVERYTHING), read_keys(tmp_path, 0)
 
-    assert [tuple(record) for record in records] == [
+    assert records.tolist() == [
         (NOW_US, 2, 3, 4, 5, 1, 1),
         (NOW_US + 1, 7, 8, 9, 10, 6, 2),
         (NOW_US + 2, 2**63 - 1, 0, 0, 0, 2**32 - 1, 1),
@@ -121,7 +120,7 @@ def test_a_disk_that_takes_a_part_leaves_no_half_record(tmp_path: Path, monkeypa
     spool.record(key, NOW_US, 1, 1, 1, 1, 1)
     write = os.write
     # What a full disk does, which no test can make a disk do without being root of a machine of its own.
-    monkeypatch.setattr(spool_module.os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
     with pytest.raises(OSError, match="only a part"):
         spool.record(key, NOW_US, 1, 1, 1, 1, 1)
     monkeypatch.undo()
