@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -106,10 +107,10 @@ def a_reading(zone: str, valid_from: datetime, intensity: float, **changes: Any)
     return Reading(**{**values, **changes})
 
 
-def half_hour(now: datetime | None = None) -> datetime:
-    """The beginning of the half-hour that holds now."""
-    moment = now or datetime.now(UTC)
-    return moment.replace(minute=30 * (moment.minute // 30), second=0, microsecond=0)
+@cache
+def half_hour() -> datetime:
+    """The beginning of a half-hour that holds now, and for as long as the tests run: never one about to end."""
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
 
 
 async def say(bus: Bus, reading: Reading, *, restated: bool = False) -> None:
