@@ -43,3 +43,8 @@ for publisher in "$@"; do
   password "$publisher"
   certificate "$publisher" "$publisher" "extendedKeyUsage=clientAuth"
 done
+
+# What docker-compose.secure.yml reads, so that no password is in a file that is shared.
+for service in carbon_service selector_service inference_proxy; do
+  printf '%s_PASSWORD=%s\n' "${service^^}" "$(cat "$service.password")"
+done >services.env
