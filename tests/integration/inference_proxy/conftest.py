@@ -27,6 +27,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
 
 
 @pytest.fixture
+def own_models(tmp_path: Path) -> Iterator[Triton]:
+    """The same as a Triton of the test's own, to stop, kill and start again."""
+    server = Triton(tmp_path, MODELS)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
 async def selector() -> AsyncIterator[Selector]:
     """A selector under the test's control."""
     made = Selector()

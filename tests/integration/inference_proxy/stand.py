@@ -163,7 +163,6 @@ def settings_for(directory: Path, database_url: str, **changes: Any) -> ProxySet
             "database_url": database_url,
             "proxy_listen": "127.0.0.1:0",
             "proxy_http_listen": "127.0.0.1:0",
-            "proxy_http_listen": "127.0.0.1:0",
             "proxy_zone": ZONE,
             "proxy_spool_directory": directory / "spool",
             "proxy_metrics_port": 0,
