@@ -25,6 +25,9 @@ app.command()(carbon.zones)
 app.command()(carbon.intensity)
 app.command()(carbon.publish)
 app.command()(carbon.quarantined)
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    carbon.fetch
+)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(models.app, name="models")
 

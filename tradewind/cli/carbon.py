@@ -1,6 +1,8 @@
 """`tradewind zones`, `intensity`, `publish` and `quarantined`: what the carbon service knows, and telling it more."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
@@ -87,6 +89,13 @@ def quarantined(
         last = format_time(moment(row.last_at).replace(microsecond=0))
         table.add_row(last, str(row.times), row.zone, row.source, reason, row.explanation, row.excerpt)
     Console().print(table)
+
+
+def fetch(context: typer.Context) -> None:
+    """Writes a provider's history of a zone to a CSV file; goes on where it was interrupted."""
+    # The service is a process of its own, also here: it alone knows the providers.
+    program = [sys.executable, "-m", "carbon_service.fetching", *context.args]
+    raise SystemExit(subprocess.run(program, check=False).returncode)
 
 
 async def _watch(address: str, zone: str) -> None:
