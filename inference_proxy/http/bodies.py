@@ -9,6 +9,7 @@ from inference_proxy.http.upstream import Payload
 
 SMALL = 1024 * 1024
 """Up to here a body is passed on in one piece, which costs less than to stream it."""
+_SLICE = 256 * 1024
 
 
 class Body:
@@ -37,8 +38,15 @@ class Body:
         return b"" if self.complete else await self._read()
 
     def payload(self) -> Payload:
-        """The whole body to send: in one piece where it is here already."""
-        return self._together() if self.complete else self._stream()
+        """The whole body to send: in one piece where it is here already and small."""
+        if not self.complete:
+            return self._stream()
+        return self._together() if self._held <= SMALL else self._slices()
+
+    @property
+    def known_length(self) -> int | None:
+        """How long it is; None while nobody knows."""
+        return self._held if self.complete else self.length
 
     async def whole(self) -> bytes:
         """All of it."""
@@ -58,6 +66,11 @@ class Body:
         if len(self._pieces) != 1:
             self._pieces = [b"".join(self._pieces)]
         return self._pieces[0]
+
+    async def _slices(self) -> AsyncIterator[bytes]:
+        view = memoryview(self._together())
+        for position in range(0, len(view), _SLICE):
+            yield bytes(view[position : position + _SLICE])
 
     async def _stream(self) -> AsyncIterator[bytes]:
         pieces, self._pieces = self._pieces, []

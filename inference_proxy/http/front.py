@@ -140,8 +140,8 @@ class HttpFront:
         body = Body(request)
         await body.beginning(1)
         headers, payload = passed_on(request.headers), body.payload()
-        if body.length is not None and not isinstance(payload, bytes):
-            headers.append(("Content-Length", str(body.length)))
+        if body.known_length is not None and not isinstance(payload, bytes):
+            headers.append(("Content-Length", str(body.known_length)))
         # Triton answers both alike, but sends a body after HEAD that no client expects.
         method = "OPTIONS" if request.method == "HEAD" else request.method
         async with await self._upstream.send(

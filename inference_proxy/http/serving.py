@@ -107,8 +107,8 @@ class Serving:
     async def _attempt(self, asked: Asked, lane: Lane, endpoint: Endpoint, finish: Finish) -> StreamResponse:
         headers = passed_on(asked.request.headers, ALSO_PLAIN if self.receipts else HOP_BY_HOP)
         payload = asked.body.payload()
-        if asked.body.length is not None and not isinstance(payload, bytes):
-            headers.append(("Content-Length", str(asked.body.length)))
+        if asked.body.known_length is not None and not isinstance(payload, bytes):
+            headers.append(("Content-Length", str(asked.body.known_length)))
         with Attempt(lane, endpoint, self._accounting.tallies) as attempt:
             passage = Passage(asked, lane, endpoint, attempt)
             async with await self._upstream.send(
