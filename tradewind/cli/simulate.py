@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from simulator.comparison import Comparison, Plan, compare
 from simulator.paper import rederive
 from simulator.policy_words import entrants_of
-from simulator.report import write_report
 from simulator.requests import Alignment, aligned_requests, flat_requests
 from simulator.series import IntensitySeries, series_of
 from simulator.synthetic import SYNTHETIC_NAME, synthetic_june
@@ -226,5 +225,8 @@ def _show(
         if json_to is not None:
             Path(json_to).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if report is not None:
+        # Here, because drawing is slow to import and seldom wanted.
+        from simulator.report import write_report
+
         page = write_report(comparisons, report)
         Console(stderr=True).print(f"report: {page}")

@@ -43,6 +43,8 @@ _LOAD_DAYS = 14.0
 _RECENT = 200
 _DAYS_PER_TOLERATED = 100.0
 """The tolerance grows with the account: a young one is kept nearer to the target."""
+_SPELL_BINS = 7
+"""By how many bins the price of the last days must be lower to count as an unusually clean spell (20 %)."""
 _RATCHET_DAYS = 1.7
 """How far behind or ahead for the ratchet to hold in full."""
 
@@ -217,7 +219,7 @@ def _ratcheted(memories: dict[str, Histogram], frontier: Frontier, aim: float, o
         return price + side * max(0.0, long - price)
     price += side * max(0.0, price - long)
     spell = price_for_error(memories["quick"], frontier, aim)
-    return price + side * max(0.0, price - spell - 5 * BIN_WIDTH)
+    return price + side * max(0.0, price - spell - _SPELL_BINS * BIN_WIDTH)
 
 
 def _only(frontier: Frontier) -> Choice:
