@@ -4,7 +4,8 @@ import sys
 
 import typer
 
-from tradewind.cli import carbon, catalogue, models
+from tradewind.cli import carbon, catalogue, models, simulate, stack
+from tradewind.cli.explain import explain
 from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
 from tradewind.cli.profile import profile
@@ -17,10 +18,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(stack.demo)
+app.command()(stack.up)
+app.command()(report)
+app.command()(explain)
+app.add_typer(simulate.app, name="simulate")
+app.command()(profile)
 app.command()(migrate)
 app.command()(health)
-app.command()(report)
-app.command()(profile)
 app.command()(carbon.zones)
 app.command()(carbon.intensity)
 app.command()(carbon.publish)
