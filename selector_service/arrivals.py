@@ -63,13 +63,18 @@ def parse(topic: str, payload: bytes) -> list[Reading]:
         items = json.loads(payload)
         if not isinstance(items, list):
             raise InvalidInput("the payload is not a list of readings")
-        return [_checked(readings.from_mapping(item), zone) for item in items]
-    return [_checked(readings.from_json(payload), zone)]
+        return [_of_zone(readings.from_mapping(item), zone) for item in items]
+    return [_of_zone(readings.from_json(payload), zone)]
 
 
-def _checked(reading: Reading, zone: str) -> Reading:
+def _of_zone(reading: Reading, zone: str) -> Reading:
     if reading.zone != zone:
         raise InvalidInput("the reading is of another zone than its topic")
+    return check_reading(reading)
+
+
+def check_reading(reading: Reading) -> Reading:
+    """The reading itself; InvalidInput when it is one that cannot be kept or reckoned with."""
     if not EARLIEST <= reading.valid_from < reading.valid_to <= LATEST:
         raise InvalidInput("valid_from must come before valid_to, both between 1990 and 2200")
     if len(reading.source) > LONGEST_SOURCE or not reading.source.isprintable():

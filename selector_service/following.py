@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from selector_service.selector import Merged, Selector
+from selector_service.selector import Merged, Pair, Selector
 from selector_service.store import Stored
 from selector_service.storekeeping import Storekeeper
 from tradewind.bus import Message
@@ -57,6 +57,14 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+ServedTotals = Callable[[], Awaitable[Mapping[Pair, Mapping[str, int]] | None]]
+"""Inferences ever reported, per zone and family, per variant; None when they cannot be had now."""
+
+
+async def nobody_reports() -> None:
+    """No totals: policies take it that what they decided was served."""
+
+
 class Follower:
     """One task that owns the selector's memory: everything that changes it goes through here, in turn."""
 
@@ -67,12 +75,14 @@ class Follower:
         outbox: Outbox,
         read: Callable[[Iterable[Message]], list[Reading]],
         clock: Callable[[], datetime] = utc_now,
+        served_totals: ServedTotals = nobody_reports,
     ) -> None:
         self._selector = selector
         self._keeper = keeper
         self._outbox = outbox
         self._read = read
         self._clock = clock
+        self._served_totals = served_totals
         self._turn = asyncio.Lock()
         self._undecided: set[str] = set()
         self._restated: list[Reading] = []
@@ -157,6 +167,8 @@ class Follower:
     async def _decide(self, now: datetime) -> None:
         started = time.monotonic()
         self._undecided |= self._selector.due(now)
+        if self._selector.learns and (totals := await self._served_totals()) is not None:
+            self._selector.served_totals = totals
         proposals = self._selector.propose(self._undecided, now)
         while (stored := await self._keeper.save(proposals)) is not None:
             # Another replica wrote in between: what it knows first, then our own conclusion.

@@ -52,7 +52,9 @@ class Selector:
         self.desks = {desk.name: desk for desk in desks}
         self.in_force: dict[Pair, Decision] = {}
         self.states: dict[Pair, PolicyState] = {}
-        self.served_totals: dict[Pair, Mapping[str, int]] = {}
+        self.served_totals: Mapping[Pair, Mapping[str, int]] = {}
+        self.needed_since: dict[str, datetime] = {}
+        """Per zone the beginning of what windows may still need."""
         self._only = frozenset(zones)
         self._histories: dict[str, ZoneHistory] = {}
         self._next_change: dict[str, datetime] = {}
@@ -63,6 +65,11 @@ class Selector:
     def follows(self, zone: str) -> bool:
         """True for the zones that the settings name; for every one when they name none."""
         return not self._only or zone in self._only
+
+    @property
+    def learns(self) -> bool:
+        """True when a policy remembers, and so may look at what was served."""
+        return any(desk.policy.initial_state() for desk in self.desks.values())
 
     @property
     def zones(self) -> tuple[str, ...]:
@@ -164,7 +171,8 @@ class Selector:
                 self._next_change[zone] = following
             outlook = history.outlook(now)
             if outlook is not None:
-                history.forget(outlook.current.valid_from - 2 * self.rule.window)
+                self.needed_since[zone] = outlook.current.valid_from - 2 * self.rule.window
+                history.forget(self.needed_since[zone])
 
     def next_change(self) -> datetime | None:
         """The next time at which another reading may hold somewhere."""

@@ -2,16 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from uuid import uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from selector_service.announcements import Announcements
 from selector_service.arrivals import Arrivals, subscriptions
 from selector_service.board import Board
 from selector_service.deciding import Desk
 from selector_service.following import Follower, utc_now
+from selector_service.history import History, keep_up
 from selector_service.metrics import Metrics
 from selector_service.selector import Selector
+from selector_service.served import ServedReports
 from selector_service.servicer import SERVICE, SelectorServicer
 from selector_service.settings import SelectorSettings
 from selector_service.store import Store
@@ -27,6 +32,8 @@ from tradewind.serving import Server
 log = get_logger(__name__)
 
 DRAIN_S = 2.0
+TIDY_S = 3600.0
+"""How often readings that no window needs any more are deleted."""
 
 
 class SelectorService:
@@ -48,6 +55,7 @@ class SelectorService:
         self.metrics = Metrics()
         self.board = Board(self._window_readings, self._without_reading, [desk.name for desk in desks])
         self._keeper = Storekeeper(self.store)
+        reports = ServedReports(self.store, catalogue, clock)
         self._follower = Follower(self.selector, self._keeper, self, Arrivals(self.metrics.refused.inc).readings, clock)
         self.bus = Bus(
             parse_broker_url(settings.broker_url),
@@ -58,7 +66,7 @@ class SelectorService:
         )
         self._announcements = Announcements(self.bus, self.board.in_force.values)
         self._server = Server("selector_service")
-        SelectorServicer(self.selector, self.board, catalogue).add_to(self._server.grpc)
+        SelectorServicer(self.selector, self.board, reports, catalogue).add_to(self._server.grpc)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
@@ -72,8 +80,26 @@ class SelectorService:
         self._tasks = [
             asyncio.create_task(self._follower.run(self.bus)),
             asyncio.create_task(self._announcements.run()),
+            asyncio.create_task(self._tidy()),
         ]
+        if settings.selector_carbon:
+            self._tasks.append(asyncio.create_task(self._keep_up(settings.selector_carbon)))
         return await self._server.start(settings.selector_listen, [SERVICE])
+
+    async def _keep_up(self, carbon: str) -> None:
+        await keep_up(
+            History(carbon, self._settings.zones),
+            self.bus.subscribed.wait,
+            self.bus.disconnected.wait,
+            lambda: self._clock() - self.selector.rule.window,
+            self._follower.take,
+        )
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_S)
+            with suppress(SQLAlchemyError):  # It is tidied the next time.
+                await asyncio.to_thread(self.store.forget, dict(self.selector.needed_since))
 
     async def stop(self) -> None:
         """Drains, then ends every task and connection."""

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from selector_service.board import Board
 from selector_service.selector import Selector
+from selector_service.served import ServedCount, ServedReports
 from tradewind.catalogue import Catalogue
 from tradewind.errors import InvalidInput, NotFound
 from tradewind.messages import family_to_wire
@@ -22,9 +23,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SelectorServicer:
     """Raw bytes in and out for what is asked often; the usual messages for the rest."""
 
-    def __init__(self, selector: Selector, board: Board, catalogue: Catalogue) -> None:
+    def __init__(self, selector: Selector, board: Board, reports: ServedReports, catalogue: Catalogue) -> None:
         self._selector = selector
         self._board = board
+        self._reports = reports
         self._families = selector_pb2.ListFamiliesResponse(
             families=[family_to_wire(name, family) for name, family in sorted(catalogue.families.items())]
         )
@@ -55,6 +57,17 @@ class SelectorServicer:
         """The families of the catalogue."""
         return self._families
 
+    async def report_served(
+        self, request: selector_pb2.ReportServedRequest, _context: Context
+    ) -> selector_pb2.ReportServedResponse:
+        """What a proxy has served since its last report."""
+        counts = [
+            ServedCount(count.zone, count.family, count.variant, count.decision, count.inferences)
+            for count in request.counts
+        ]
+        counted = await self._reports.take(request.reporter, request.sequence, counts)
+        return selector_pb2.ReportServedResponse(counted=counted)
+
     def _check(self, zone: str | None, family: str | None = None) -> None:
         if zone is not None and not self._selector.follows(check_zone(zone)):
             raise NotFound(f"zone {zone} is not followed: this selector follows {', '.join(self._selector.zones)}")
@@ -71,6 +84,11 @@ class SelectorServicer:
                 self.list_families,
                 selector_pb2.ListFamiliesRequest.FromString,
                 selector_pb2.ListFamiliesResponse.SerializeToString,
+            ),
+            "ReportServed": grpc.unary_unary_rpc_method_handler(
+                self.report_served,
+                selector_pb2.ReportServedRequest.FromString,
+                selector_pb2.ReportServedResponse.SerializeToString,
             ),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

@@ -1,7 +1,7 @@
 """The selector as a test runs it: in this process, over real parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from uuid import uuid4
 import grpc
 
 from selector_service.desks import open_desks
-from selector_service.following import Follower
+from selector_service.following import Follower, ServedTotals, nobody_reports
 from selector_service.selector import Selector
 from selector_service.service import SelectorService, resume
 from selector_service.settings import SelectorSettings
@@ -122,14 +122,24 @@ async def say(bus: Bus, reading: Reading, *, restated: bool = False) -> None:
 class Replica:
     """A selector without bus and gRPC, on a clock of the test's own."""
 
-    def __init__(self, catalogue: Catalogue, store: Store, rule: RangeRule, policy: str = "proportional") -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        rule: RangeRule,
+        policy: str = "proportional",
+        options: Mapping[str, str] | None = None,
+        served_totals: ServedTotals = nobody_reports,
+    ) -> None:
         self.now = datetime(2023, 6, 2, tzinfo=UTC)
         self.told: list[Decision] = []
         self.restatements: list[Reading] = []
         self.store = store
-        self.selector = Selector(open_desks(catalogue, policy, {}), rule)
+        self.selector = Selector(open_desks(catalogue, policy, options or {}), rule)
         self.keeper = Storekeeper(store)
-        self.follower = Follower(self.selector, self.keeper, self, lambda _messages: [], lambda: self.now)
+        self.follower = Follower(
+            self.selector, self.keeper, self, lambda _messages: [], lambda: self.now, served_totals
+        )
 
     async def resume(self) -> "Replica":
         """Takes up what the store holds."""

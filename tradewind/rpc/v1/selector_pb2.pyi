@@ -460,3 +460,83 @@ class ListFamiliesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFamiliesResponse: _TypeAlias = ListFamiliesResponse  # noqa: Y015
+
+@_typing.final
+class ServedCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    INFERENCES_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    family: _builtins.str
+    variant: _builtins.str
+    decision: _builtins.str
+    """Id of the decision that was followed."""
+    inferences: _builtins.int
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        family: _builtins.str = ...,
+        variant: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        inferences: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "family", b"family", "inferences", b"inferences", "variant", b"variant", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServedCount: _TypeAlias = ServedCount  # noqa: Y015
+
+@_typing.final
+class ReportServedRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORTER_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    reporter: _builtins.str
+    """Who reports; stays the same over restarts, and differs between proxies."""
+    sequence: _builtins.int
+    """Greater with every report. A report sent again under the same number is counted once."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedCount]: ...
+    def __init__(
+        self,
+        *,
+        reporter: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        counts: _abc.Iterable[Global___ServedCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "reporter", b"reporter", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportServedRequest: _TypeAlias = ReportServedRequest  # noqa: Y015
+
+@_typing.final
+class ReportServedResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTED_FIELD_NUMBER: _builtins.int
+    counted: _builtins.bool
+    """False when this number, or a later one, was counted before."""
+    def __init__(
+        self,
+        *,
+        counted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportServedResponse: _TypeAlias = ReportServedResponse  # noqa: Y015

@@ -49,6 +49,11 @@ class SelectorStub:
                 request_serializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ListFamiliesRequest.SerializeToString,
                 response_deserializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ListFamiliesResponse.FromString,
                 _registered_method=True)
+        self.ReportServed = channel.unary_unary(
+                '/tradewind.rpc.v1.Selector/ReportServed',
+                request_serializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ReportServedRequest.SerializeToString,
+                response_deserializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ReportServedResponse.FromString,
+                _registered_method=True)
 
 
 class SelectorServicer:
@@ -75,6 +80,13 @@ class SelectorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportServed(self, request, context):
+        """What a proxy has served since its last report, for policies that learn from it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SelectorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +104,11 @@ def add_SelectorServicer_to_server(servicer, server):
                     servicer.ListFamilies,
                     request_deserializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ListFamiliesRequest.FromString,
                     response_serializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ListFamiliesResponse.SerializeToString,
+            ),
+            'ReportServed': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportServed,
+                    request_deserializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ReportServedRequest.FromString,
+                    response_serializer=tradewind_dot_rpc_dot_v1_dot_selector__pb2.ReportServedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +192,33 @@ class Selector:
             '/tradewind.rpc.v1.Selector/ListFamilies',
             tradewind_dot_rpc_dot_v1_dot_selector__pb2.ListFamiliesRequest.SerializeToString,
             tradewind_dot_rpc_dot_v1_dot_selector__pb2.ListFamiliesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportServed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tradewind.rpc.v1.Selector/ReportServed',
+            tradewind_dot_rpc_dot_v1_dot_selector__pb2.ReportServedRequest.SerializeToString,
+            tradewind_dot_rpc_dot_v1_dot_selector__pb2.ReportServedResponse.FromString,
             options,
             channel_credentials,
             insecure,

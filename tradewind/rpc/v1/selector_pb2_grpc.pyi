@@ -37,6 +37,8 @@ class SelectorStub:
     """A snapshot of the decisions in force, then every change."""
     ListFamilies: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListFamiliesRequest, _selector_pb2.ListFamiliesResponse]
     """The families of the catalogue with their variants and operating points."""
+    ReportServed: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ReportServedRequest, _selector_pb2.ReportServedResponse]
+    """What a proxy has served since its last report, for policies that learn from it."""
 
 @_typing.type_check_only
 class SelectorAsyncStub(SelectorStub):
@@ -47,6 +49,8 @@ class SelectorAsyncStub(SelectorStub):
     """A snapshot of the decisions in force, then every change."""
     ListFamilies: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListFamiliesRequest, _selector_pb2.ListFamiliesResponse]  # type: ignore[assignment]
     """The families of the catalogue with their variants and operating points."""
+    ReportServed: _aio.UnaryUnaryMultiCallable[_selector_pb2.ReportServedRequest, _selector_pb2.ReportServedResponse]  # type: ignore[assignment]
+    """What a proxy has served since its last report, for policies that learn from it."""
 
 class SelectorServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class SelectorServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_selector_pb2.ListFamiliesResponse, _abc.Awaitable[_selector_pb2.ListFamiliesResponse]]:
         """The families of the catalogue with their variants and operating points."""
+
+    @_abc_1.abstractmethod
+    def ReportServed(
+        self,
+        request: _selector_pb2.ReportServedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ReportServedResponse, _abc.Awaitable[_selector_pb2.ReportServedResponse]]:
+        """What a proxy has served since its last report, for policies that learn from it."""
 
 def add_SelectorServicer_to_server(servicer: SelectorServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
