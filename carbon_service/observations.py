@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from tradewind import topics
 from tradewind.errors import InvalidInput
 from tradewind.plausibility import Verdict
-from tradewind.readings import ZONE_PATTERN, Reading, from_mapping, parse_time, to_json
+from tradewind.readings import ZONE_PATTERN, Reading, ReadingKind, Signal, parse_time, to_json
 from tradewind.units import intensity_from_lb_per_mwh
 
 MAX_PAYLOAD_BYTES = 8_192
@@ -36,6 +37,8 @@ class Reason(StrEnum):
 
 REASONS = frozenset({*(each.value for each in Reason), *(each.value for each in Verdict)} - {Verdict.ACCEPTED.value})
 
+_KINDS = tuple(kind.value for kind in ReadingKind)
+_SIGNALS = tuple(signal.value for signal in Signal)
 _UNITS = {
     "g/kwh": 1.0,
     "gco2/kwh": 1.0,
@@ -107,8 +110,10 @@ def parse_observation(topic: str, payload: bytes, retained: bool, now: datetime,
 
 def excerpt_of(payload: bytes) -> str:
     """The beginning of a payload as harmless text."""
-    text = payload[: 4 * EXCERPT_CHARACTERS].decode("utf-8", errors="replace")
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)[:EXCERPT_CHARACTERS]
+    text = payload[: 4 * EXCERPT_CHARACTERS].decode("utf-8", errors="replace")[:EXCERPT_CHARACTERS]
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 class _Refusal(Exception):
@@ -154,24 +159,44 @@ def _mapping(text: str) -> dict[str, Any]:
 
 def _complete(mapping: dict[str, Any], publisher: str, zone: str, now: datetime, validity: timedelta) -> Reading:
     """The reading, with what a small client leaves out: now, actual, average, valid until the next one."""
-    value = mapping.get("intensity_g_per_kwh")
-    if value is None:
+    if mapping.get("intensity_g_per_kwh") is None:
         raise _Refusal(Reason.BLANK, "intensity_g_per_kwh is missing: missing is not a value")
     if mapping.get("zone", zone) != zone:
         raise _Refusal(Reason.BAD_ZONE, "the zone in the payload is not the topic's")
-    start = _time_or(mapping, "valid_from", now)
-    said = _time_or(mapping, "published_at", now if "valid_from" not in mapping else min(now, start))
-    end = _time_or(mapping, "valid_to", start + validity)
-    finite = not isinstance(value, float) or math.isfinite(value)
-    reading = from_mapping(
-        {"kind": "actual", "signal": "average"}
-        | {field: mapping[field] for field in ("kind", "signal", "recorded_at") if mapping.get(field) is not None}
-        | {"zone": zone, "source": edge_source(publisher), "intensity_g_per_kwh": value if finite else 1.0}
-        | {"valid_from": start.isoformat(), "valid_to": end.isoformat(), "published_at": said.isoformat()}
+    start = _time(mapping, "valid_from")
+    begin = start or now
+    return Reading(
+        zone=zone,
+        valid_from=begin,
+        valid_to=_time(mapping, "valid_to") or begin + validity,
+        intensity_g_per_kwh=_number(mapping) * _factor(mapping),
+        kind=ReadingKind(_choice(mapping, "kind", _KINDS, "actual")),
+        signal=Signal(_choice(mapping, "signal", _SIGNALS, "average")),
+        source=edge_source(publisher),
+        published_at=_time(mapping, "published_at") or min(now, begin),
+        recorded_at=_time(mapping, "recorded_at"),
     )
-    # Other numbers than finite ones are for the gate to name.
-    intensity = reading.intensity_g_per_kwh * _factor(mapping) if finite else float(value)
-    return replace(reading, intensity_g_per_kwh=intensity)
+
+
+def _number(mapping: dict[str, Any]) -> float:
+    """The value; other numbers than finite ones are for the gate to name."""
+    value = mapping["intensity_g_per_kwh"]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Refusal(Reason.NOT_A_READING, "intensity_g_per_kwh is not a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _choice(mapping: dict[str, Any], field: str, choices: Sequence[str], default: str) -> str:
+    value = mapping.get(field)
+    if value is None:
+        return default
+    if not isinstance(value, str) or value not in choices:
+        why = f"{field} {str(value)[:20]!r} is unknown: use one of {', '.join(choices)}"
+        raise _Refusal(Reason.NOT_A_READING, why)
+    return value
 
 
 def _factor(mapping: dict[str, Any]) -> float:
@@ -182,10 +207,10 @@ def _factor(mapping: dict[str, Any]) -> float:
     return factor
 
 
-def _time_or(mapping: dict[str, Any], field: str, default: datetime) -> datetime:
+def _time(mapping: dict[str, Any], field: str) -> datetime | None:
     value = mapping.get(field)
     if value is None:
-        return default
+        return None
     if not isinstance(value, str):
         raise _Refusal(Reason.NOT_A_READING, f"{field} is not text: write it as 2023-06-02T12:30:00Z")
     return parse_time(value, field)
