@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tradewind.errors import InvalidInput
-from tradewind.readings import Reading, ReadingKind
+from tradewind.readings import Reading, ReadingKind, Signal
 
 
 class Verdict(StrEnum):
@@ -234,6 +234,43 @@ class Gate:
                 del self._values[moment]
                 self._excesses.pop(moment, None)
             del self._times[:expired]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """One row of a trace that the gate does not let through."""
+
+    valid_from: datetime
+    value: float | None
+    reason: str
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceJudgement:
+    """What the gate makes of a trace."""
+
+    accepted: int
+    quarantined: tuple[HeldBack, ...]
+
+
+def judge_trace(
+    rows: Sequence[tuple[datetime, float | None]], interval: timedelta, limits: GateLimits
+) -> TraceJudgement:
+    """What would be held back of a trace that is told row by row, each at the end of its interval."""
+    gate = Gate(limits)
+    held: dict[datetime, HeldBack] = {}
+    for begin, value in rows:
+        if value is None:
+            held[begin] = HeldBack(begin, None, "blank", "the cell is empty: missing is not a value")
+            continue
+        reading = Reading("-", begin, begin + interval, value, ReadingKind.ACTUAL, Signal.AVERAGE, "trace", begin)
+        judgement = gate.judge(reading, begin + interval)
+        for released in judgement.released:
+            held.pop(released.valid_from, None)
+        if not judgement.accepted:
+            held[begin] = HeldBack(begin, value, judgement.verdict.value, judgement.explanation)
+    return TraceJudgement(len(rows) - len(held), tuple(held[begin] for begin in sorted(held)))
 
 
 def held_in_order(readings: Sequence[Reading]) -> list[Reading]:

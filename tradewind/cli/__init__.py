@@ -30,6 +30,7 @@ app.command()(carbon.zones)
 app.command()(carbon.intensity)
 app.command()(carbon.publish)
 app.command()(carbon.quarantined)
+app.command()(carbon.judge)
 app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     carbon.fetch
 )

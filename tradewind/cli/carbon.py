@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import uuid4
 
@@ -89,6 +90,33 @@ def quarantined(
         last = format_time(moment(row.last_at).replace(microsecond=0))
         table.add_row(last, str(row.times), row.zone, row.source, reason, row.explanation, row.excerpt)
     Console().print(table)
+
+
+def judge(
+    file: Annotated[Path, typer.Argument(help="A CSV of intensities.")],
+    time_column: Annotated[str | None, typer.Option(help="Its column of times, where that is not clear.")] = None,
+    value_column: Annotated[str | None, typer.Option(help="Its column of g/kWh, where that is not clear.")] = None,
+    persist_periods: Annotated[int, typer.Option(help="Intervals after which a jump is a new level.", min=0)] = 3,
+) -> None:
+    """Tells what the gate would hold back of a trace, and why."""
+    from tradewind.plausibility import GateLimits, judge_trace
+    from tradewind.traces import read_trace
+
+    trace = read_trace(file, time_column, value_column)
+    rows = [(trace.moment(row), trace.value(row)) for row in range(len(trace))]
+    result = judge_trace(rows, timedelta(seconds=trace.interval_s), GateLimits(persist_periods=persist_periods))
+    table = Table("from", "g/kWh", "reason", "explanation")
+    for each in result.quarantined:
+        value = "" if each.value is None else f"{each.value:g}"
+        table.add_row(format_time(each.valid_from), value, each.reason, each.explanation)
+    console = Console()
+    console.print(table)
+    judged = len(rows) - sum(each.reason in {"blank", "zero"} for each in result.quarantined)
+    held = sum(each.reason not in {"blank", "zero"} for each in result.quarantined)
+    console.print(
+        f"{len(rows)} rows: {result.accepted} accepted, {len(result.quarantined)} held back; "
+        f"{held} of the {judged} that are neither blank nor zero ({held / max(judged, 1):.3%})"
+    )
 
 
 def fetch(context: typer.Context) -> None:

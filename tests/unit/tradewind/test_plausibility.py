@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradewind.errors import InvalidInput
-from tradewind.plausibility import Gate, GateLimits, Judgement, Verdict, judge_alone
+from tradewind.plausibility import Gate, GateLimits, Judgement, Verdict, judge_alone, judge_trace
 from tradewind.readings import Reading, ReadingKind, Signal
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -154,6 +154,18 @@ def test_a_compressed_gate_judges_a_compressed_day_like_the_day_itself() -> None
         )
         verdicts.append(gate.judge(reading, begin).verdict)
     assert verdicts == [each.verdict for each in judge_all(values)]
+
+
+def test_a_trace_is_judged_row_by_row() -> None:
+    values: list[float | None] = [*CALM, None, 0.0, 25.0, 200.0, 45.0, 46.0, 47.0]
+    rows = [(START + period * HALF_HOUR, value) for period, value in enumerate(values)]
+    result = judge_trace(rows, HALF_HOUR, GateLimits())
+    assert [(each.value, each.reason) for each in result.quarantined] == [
+        (None, "blank"),
+        (0.0, "zero"),
+        (25.0, "jump"),
+    ]
+    assert result.accepted == len(values) - 3
 
 
 @pytest.mark.parametrize(
