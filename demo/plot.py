@@ -1,7 +1,7 @@
 """The day as a picture: intensity, the variant that served, and cumulative grams against the two fixed choices."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,10 @@ def plot_day(
     plt.close(figure)
 
 
+def _step(times: Sequence[datetime]) -> timedelta:
+    return times[1] - times[0] if len(times) > 1 else timedelta(minutes=30)
+
+
 def _axis(times: Iterable[datetime]) -> NDArray[np.datetime64]:
     return np.array([time.replace(tzinfo=None) for time in times], dtype="datetime64[us]")
 
@@ -58,29 +62,23 @@ def _time_labels() -> Any:
 
 
 def _draw_intensity(axes: Axes, times: Sequence[datetime], hours: Sequence[Hour]) -> None:
-    lows, highs = [hour.low_g_per_kwh for hour in hours], [hour.high_g_per_kwh for hour in hours]
-    axes.fill_between(_axis(times), lows, highs, step="post", color="#dfe7ee", label="range of the last 24 h")
-    axes.step(
-        _axis(times), [hour.intensity_g_per_kwh for hour in hours], where="post", color="#33475b", label="intensity"
-    )
+    # The last value holds to the end of its interval.
+    held, edges = [*hours, hours[-1]], _axis([*times, times[-1] + _step(times)])
+    lows, highs = [hour.low_g_per_kwh for hour in held], [hour.high_g_per_kwh for hour in held]
+    axes.fill_between(edges, lows, highs, step="post", color="#dfe7ee", label="range of the last 24 h")
+    axes.step(edges, [hour.intensity_g_per_kwh for hour in held], where="post", color="#33475b", label="intensity")
     axes.set_ylabel("g CO₂eq per kWh")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 
 
 def _draw_variants(
     axes: Axes, times: Sequence[datetime], hours: Sequence[Hour], pool: tuple[OperatingPoint, ...]
 ) -> None:
     names = [point.variant for point in pool]
-    width = times[1] - times[0] if len(times) > 1 else None
     for place, name in enumerate(names):
-        begins = [time for time, hour in zip(times, hours, strict=True) if hour.variant == name]
-        if width is not None and begins:
-            axes.broken_barh(
-                [(begin, width) for begin in begins],  # type: ignore[misc] # times are as good as numbers here
-                (place - 0.4, 0.8),
-                color=_colour(place, len(names)),
-            )
+        begins = _axis(time for time, hour in zip(times, hours, strict=True) if hour.variant == name)
+        axes.barh([place] * len(begins), _step(times), left=begins, height=0.8, color=_colour(place, len(names)))  # type: ignore[arg-type] # matplotlib takes times for numbers
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_ylabel("served by")

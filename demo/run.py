@@ -51,7 +51,7 @@ class Scenario:
     day_begins: datetime
 
 
-def run_demo(intensity: Path | None, output: Path) -> int:
+def run_demo(intensity: Path | None, output: Path, *, speed: float = SPEED) -> int:
     """Runs it whole; 0 when every request was answered and the ledger agrees with Triton to the last inference."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -60,10 +60,10 @@ def run_demo(intensity: Path | None, output: Path) -> int:
         with tempfile.TemporaryDirectory(prefix="tradewind-demo-") as name, interruptible():
             directory = Path(name)
             scenario = choose_scenario(intensity, directory)
-            replay = Replay(file=scenario.file, speed=SPEED, backfill_s=(DAY - LEAD_IN).total_seconds())
-            options = Options(directory=directory, zone=ZONE, window_s=DAY.total_seconds() / SPEED, replay=replay)
+            replay = Replay(file=scenario.file, speed=speed, backfill_s=(DAY - LEAD_IN).total_seconds())
+            options = Options(directory=directory, zone=ZONE, window_s=DAY.total_seconds() / speed, replay=replay)
             with Stack(options, lambda line: console.print(line, style="dim")) as stack:
-                return asyncio.run(_Demo(stack, scenario, console).run(output))
+                return asyncio.run(_Demo(stack, scenario, console, speed).run(output))
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
         return 130
@@ -88,14 +88,14 @@ def _require_two_days(trace: Trace, file: Path) -> None:
 class _Demo:
     """One run on a running stack."""
 
-    def __init__(self, stack: Stack, scenario: Scenario, console: Console) -> None:
-        self._stack, self._scenario, self._console = stack, scenario, console
+    def __init__(self, stack: Stack, scenario: Scenario, console: Console, speed: float) -> None:
+        self._stack, self._scenario, self._console, self._speed = stack, scenario, console, speed
         self._family: Family = load_catalogue(DIGITS_CATALOGUE).family(FAMILY)
         self._pool = self._family.permitted
         self._tally = Tally()
         self._clock: Clock | None = None
         self._begun = asyncio.Event()
-        title = f"{scenario.label}, one day in {DAY.total_seconds() / SPEED:g} s"
+        title = f"{scenario.label}, one day in {DAY.total_seconds() / speed:g} s"
         self._view = View(console, title, [point.variant for point in self._pool], self._tally)
 
     async def run(self, output: Path) -> int:
@@ -145,7 +145,7 @@ class _Demo:
         if not self._scenario.day_begins <= current.recorded_at < self._scenario.day_begins + DAY:
             return
         if self._clock is None:
-            self._clock = Clock(current.recorded_at, current.valid_from, SPEED)
+            self._clock = Clock(current.recorded_at, current.valid_from, self._speed)
             self._begun.set()
         self._view.show(
             Hour(

@@ -52,6 +52,10 @@ class View:
 
     def show(self, hour: Hour) -> None:
         """A new reading, and the variant that serves from now on."""
+        if self.hours and self.hours[-1].recorded_at == hour.recorded_at:
+            # Decided once more: the newest word on a half-hour is the one that serves.
+            self.hours[-1] = hour
+            return
         self.hours.append(hour)
         if self._live is None and (self._told is None or hour.recorded_at.hour != self._told.hour):
             self._told = hour.recorded_at
