@@ -96,7 +96,7 @@ def _table(wish: Wish, profiled: Profiled) -> Table:
         table.add_column(heading, justify="right")
     for k in ks:
         table.add_column(f"top-{k} error %", justify="right")
-    for cell, finding in sorted(profiled.findings.items()):
+    for cell, finding in profiled.findings.items():
         rate = profiled.errors.get(cell.variant)
         energy, latency = finding.energy_mj, finding.latency
         table.add_row(

@@ -1,0 +1,110 @@
+"""`tradewind profile` as a user runs it, on the demo's digits."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from demo.digits import split_digits
+from local_stack.triton import DIGITS_REPOSITORY, Triton
+from tradewind.catalogue import Catalogue, load_catalogue
+
+SIZES = ("digits-small", "digits-medium", "digits-large")
+
+
+def tradewind(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("tradewind")), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+
+
+def offline_error_pct(model: str) -> float:
+    """What ONNX Runtime answers without Triton."""
+    network = DIGITS_REPOSITORY / model / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    test = split_digits().test
+    parts = [session.run(["scores"], {"pixels": test.pixels[at : at + 64]})[0] for at in range(0, len(test), 64)]
+    return float(100 * int((np.concatenate(parts).argmax(axis=1) != test.labels).sum()) / len(test))
+
+
+@pytest.fixture
+def test_digits(tmp_path: Path) -> Path:
+    test = split_digits().test
+    np.savez(tmp_path / "test.npz", pixels=test.pixels, labels=test.labels)
+    return tmp_path / "test.npz"
+
+
+def profiled(triton: Triton, digits: Path, output: Path, *more: object) -> "subprocess.CompletedProcess[str]":
+    return tradewind(
+        *("profile", "--triton-grpc", triton.grpc, "--family", "digits", "--variants", ",".join(SIZES)),
+        *("--inputs", digits, "--labels", digits, "--batch", "1,8", "-o", output, "--meter", "cpu-time", *more),
+    )
+
+
+def check_order(catalogue: Catalogue) -> None:
+    variants = catalogue.family("digits").variants
+    energies = [variants[size].energy_mj.value for size in SIZES]
+    assert energies == sorted(energies)
+    for lower, higher in itertools.pairwise(SIZES):
+        below, above = variants[lower].energy_mj.interval_95, variants[higher].energy_mj.interval_95
+        assert below is not None
+        assert above is not None
+        assert below[1] < above[0]
+
+
+@pytest.mark.timeout(200)
+def test_the_digits_are_profiled_into_a_catalogue(triton: Triton, test_digits: Path, tmp_path: Path) -> None:
+    output, plot = tmp_path / "catalogue.yaml", tmp_path / "plot.png"
+    # Wide intervals keep this short on a busy machine; the order of compute is far wider apart.
+    quick = ("--precision", "0.15", "--limit", "0.5", "--budget", "60", "--plot", plot)
+    ran = profiled(triton, test_digits, output, *quick)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    catalogue = load_catalogue(output)
+    check_order(catalogue)
+    for size in SIZES:
+        variant = catalogue.family("digits").variants[size]
+        assert variant.error.value == pytest.approx(offline_error_pct(size), rel=1e-5)
+        assert variant.error.samples == len(split_digits().test)
+        assert set(variant.energy_by_batch_mj) == {8}
+        assert variant.energy_by_batch_mj[8].value < variant.energy_mj.value
+        assert variant.energy_mj.meter == "cpu-time"
+        assert f"{variant.energy_mj.value:.3g}"[:2] in ran.stdout
+    assert catalogue.family("digits").pool == list(SIZES)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert tradewind("catalogue", "check", output).returncode == 0
+
+
+def test_a_budget_that_is_too_small_writes_nothing_and_says_why(
+    triton: Triton, test_digits: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "catalogue.yaml"
+    ran = profiled(triton, test_digits, output, "--budget", "1")
+    assert ran.returncode == 1
+    assert "raise --budget" in ran.stdout
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--meter", "nvml"), "no NVIDIA driver"),
+        (("--meter", "smart-plug"), "no such meter"),
+        (("--batch", "none"), "--batch 'none'"),
+        (("--error-metric", "wer"), "--error-metric wer"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    triton: Triton, test_digits: Path, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    ran = profiled(triton, test_digits, tmp_path / "catalogue.yaml", *arguments)
+    assert ran.returncode == 2
+    assert sentence in ran.stderr
+    assert len(ran.stderr.strip().splitlines()) == 1
