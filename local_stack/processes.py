@@ -17,7 +17,6 @@ from tradewind.errors import StartupError
 
 _LEASH = Path(__file__).with_name("leash.py")
 _POLL_S = 0.02
-_LISTENING = re.compile(r" listening on (?P<host>\S+):(?P<port>\d+)\s*$", re.MULTILINE)
 
 T = TypeVar("T")
 
@@ -85,14 +84,16 @@ class Child:
                 raise StartupError(f"{self.name} did not {what} within {timeout_s:g} s; {self._last_words()}")
             time.sleep(_POLL_S)
 
-    def wait_listening(self, *, timeout_s: float = 30) -> int:
-        """The port of its line `NAME listening on HOST:PORT`."""
+    def wait_listening(self, front: str = "", *, timeout_s: float = 60) -> int:
+        """The port of its line `NAME listening on HOST:PORT`, or `NAME FRONT listening on HOST:PORT`."""
+        label = " ".join(filter(None, (self.name, front)))
+        line = re.compile(rf"^{re.escape(label)} listening on \S+:(\d+)\s*$", re.MULTILINE)
 
         def port() -> int | None:
-            match = _LISTENING.search(self.output.read_text(encoding="utf-8", errors="replace"))
-            return int(match["port"]) if match else None
+            match = line.search(self.output.read_text(encoding="utf-8", errors="replace"))
+            return int(match[1]) if match else None
 
-        return self.wait_until(port, timeout_s=timeout_s, what="say its port")
+        return self.wait_until(port, timeout_s=timeout_s, what=f"say its {front} port".replace("  ", " "))
 
     def kill(self) -> None:
         """SIGKILL to the program alone, as a crash would look; its helpers are ended with the group."""

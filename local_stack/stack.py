@@ -71,6 +71,8 @@ class Options:
     """A Triton of the user's own; then none is started."""
     triton_http: str | None = None
     policy: str = "proportional"
+    metrics: bool = False
+    """Whether every service shows Prometheus metrics on a port of its own."""
 
 
 class Stack:
@@ -82,6 +84,8 @@ class Stack:
         self.parts: dict[str, Part] = {}
         self.database_url = ""
         self._ending = ExitStack()
+        services = ("inference_proxy", "carbon_service", "selector_service") if options.metrics else ()
+        self._metrics = dict(zip(services, free_ports(len(services)), strict=True))
 
     def __enter__(self) -> Self:
         try:
@@ -132,8 +136,10 @@ class Stack:
         """What listens where."""
         return [
             ("inference proxy (KServe V2 gRPC)", self.proxy.address),
+            ("inference proxy (KServe V2 HTTP)", self.proxy.http_address or "none: needs --triton-http"),
             ("carbon service (gRPC)", self.carbon.address),
             ("selector service (gRPC)", self.selector.address),
+            *((f"metrics of {name}", f"http://127.0.0.1:{port}/metrics") for name, port in self._metrics.items()),
             ("Triton (gRPC)", self.triton_grpc),
             ("Triton (HTTP)", self.triton_http or "not given"),
             ("broker (MQTT 5)", self.broker.url),
@@ -221,10 +227,14 @@ class Stack:
         }
         if self.triton_http:
             own["TRADEWIND_PROXY_TRITON_HTTP"] = self.triton_http
+            return self._service("inference_proxy", own, "TRADEWIND_PROXY_LISTEN", "TRADEWIND_PROXY_HTTP_LISTEN")
+        own["TRADEWIND_PROXY_HTTP_LISTEN"] = ""
         return self._service("inference_proxy", own, "TRADEWIND_PROXY_LISTEN")
 
-    def _service(self, name: str, own: dict[str, str], listen_key: str) -> Service:
-        return Service(name, self.options.directory, self._common() | own, listen_key)
+    def _service(self, name: str, own: dict[str, str], listen_key: str, http_listen_key: str | None = None) -> Service:
+        if name in self._metrics:
+            own |= {listen_key.replace("_LISTEN", "_METRICS_PORT"): str(self._metrics[name])}
+        return Service(name, self.options.directory, self._common() | own, listen_key, http_listen_key)
 
 
 class Caretaker:

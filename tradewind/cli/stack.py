@@ -11,6 +11,9 @@ Intensity = Annotated[
     Path | None, typer.Option(help="CSV of carbon intensity to replay; a built-in synthetic one when absent.")
 ]
 
+_LOG_WIDTH = 110
+"""Of tables that go to a file or a pipe."""
+
 
 def up(
     intensity: Intensity = None,
@@ -37,6 +40,8 @@ def up(
     from local_stack.stack import Replay as StackReplay
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_LOG_WIDTH)
     with ExitStack() as ending:
         directory = (state or Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-")))).resolve()
         told = None
@@ -52,6 +57,7 @@ def up(
             triton_grpc=triton_grpc,
             triton_http=triton_http,
             policy=policy,
+            metrics=True,
         )
         try:
             ending.enter_context(interruptible())

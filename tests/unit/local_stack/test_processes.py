@@ -11,7 +11,10 @@ import pytest
 from local_stack.processes import Child, interruptible
 from tradewind.errors import StartupError
 
-_SERVES = "import time; print('thing listening on 127.0.0.1:4711', flush=True); time.sleep(60)"
+_SERVES = (
+    "import time; print('thing HTTP listening on 127.0.0.1:4710'); "
+    "print('thing listening on 127.0.0.1:4711', flush=True); time.sleep(60)"
+)
 
 
 def _child(directory: Path, code: str, name: str = "thing") -> Child:
@@ -37,6 +40,7 @@ def test_the_port_is_read_from_its_line(tmp_path: Path) -> None:
     child.start()
     try:
         assert child.wait_listening(timeout_s=10) == 4711
+        assert child.wait_listening("HTTP", timeout_s=10) == 4710
     finally:
         child.stop()
     assert not child.alive
