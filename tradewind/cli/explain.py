@@ -1,4 +1,4 @@
-"""`tradewind explain`: the decision in force for a zone and family, in numbers and in one sentence."""
+"""`tradewind explain`: the decisions in force, each in numbers and in one sentence."""
 
 from typing import Annotated
 
@@ -12,21 +12,36 @@ from tradewind.rpc.v1 import selector_pb2, selector_pb2_grpc
 
 
 def explain(
-    address: Annotated[str, typer.Option("--selector", help="host:port of the selector.")],
-    zone: Annotated[str, typer.Option(help="The grid zone.")],
-    family: Annotated[str, typer.Option(help="The family of variants.")],
+    address: Annotated[str, typer.Option("--selector", help="host:port of the selector.")] = "127.0.0.1:9102",
+    zone: Annotated[str, typer.Option(help="Only this grid zone; every one otherwise.")] = "",
+    family: Annotated[str, typer.Option(help="Only this family; every one otherwise.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 5.0,
 ) -> None:
     """Prints what is decided, from what, and why."""
     with grpc.insecure_channel(address) as channel:
         try:
-            request = selector_pb2.DecideRequest(zone=zone, family=family)
-            answer = selector_pb2_grpc.SelectorStub(channel).Decide(request, timeout=timeout)
+            decisions = _decisions(selector_pb2_grpc.SelectorStub(channel), zone, family, timeout)
         except grpc.RpcError as error:
             raise _refusal(error, address) from error
+    if not decisions:
+        raise NotReady(f"the selector at {address} has decided nothing yet: it has heard of no zone")
     console = Console(soft_wrap=True)
-    console.print(_table(answer.decision))
-    console.print(answer.decision.explanation, highlight=False, markup=False)
+    for index, decision in enumerate(decisions):
+        if index:
+            console.print()
+        console.print(_table(decision))
+        console.print(decision.explanation, highlight=False, markup=False)
+
+
+def _decisions(
+    selector: selector_pb2_grpc.SelectorStub, zone: str, family: str, timeout: float
+) -> list[selector_pb2.Decision]:
+    if zone and family:
+        request = selector_pb2.DecideRequest(zone=zone, family=family)
+        return [selector.Decide(request, timeout=timeout).decision]
+    watch = selector_pb2.WatchDecisionsRequest(zones=[zone] if zone else [], families=[family] if family else [])
+    snapshot = next(iter(selector.WatchDecisions(watch, timeout=timeout))).snapshot
+    return sorted(snapshot.decisions, key=lambda decision: (decision.zone, decision.family))
 
 
 def _refusal(error: grpc.RpcError, address: str) -> TradewindError:
