@@ -2,7 +2,7 @@
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format protos bench clean
+.PHONY: help demo up test check format protos measure bench clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -14,6 +14,7 @@ help:
 	@echo "make up      the same stack until Ctrl-C; ARGS='--database postgres' and so on"
 	@echo "make test    every test, on real parts"
 	@echo "make check   format, lint, types, import contracts, generated code"
+	@echo "make measure profiles the digits and rewrites their catalogue; needs a quiet machine for latencies"
 	@echo "make bench   costs against plain references, into bench/results/latest.json"
 	@echo "make protos  generates tradewind/rpc from protos/"
 
@@ -36,6 +37,9 @@ check: .venv/ready
 format: .venv/ready
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+measure: .venv/ready .triton/ready
+	.venv/bin/python -m demo.measure_digits $(ARGS)
 
 protos: .venv/ready
 	.venv/bin/python protos/generate.py

@@ -28,7 +28,7 @@ def main() -> None:
     """Starts Triton, measures, and writes what stands; exit code 1 where something does not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="the file to write")
-    parser.add_argument("--budget", type=float, default=140.0, help="seconds of measuring at most")
+    parser.add_argument("--budget", type=float, default=120.0, help="seconds of measuring at most")
     parser.add_argument("--precision", type=float, default=0.03, help="half interval / mean that is enough")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tradewind-") as directory:

@@ -77,9 +77,15 @@ def _update(entry: MutableMapping[str, Any], variant: Variant) -> None:
                 entry[key] = figures
         elif value is not None:
             entry[key] = _figure(value)
-        if not value:
-            # A figure of an earlier run beside those of this one would pass for one of them.
+        if not value and not (key == "p95_latency_ms" and _same_machine(entry, variant)):
+            # A figure of another machine beside those of this one would pass for one of them.
             entry.pop(key, None)
+
+
+def _same_machine(entry: Mapping[str, Any], variant: Variant) -> bool:
+    """Whether an earlier latency is of the machine just measured: it stays, with its date, when this run has none."""
+    earlier = entry.get("p95_latency_ms") or {}
+    return bool(variant.energy_mj.hardware) and earlier.get("hardware") == variant.energy_mj.hardware
 
 
 def _figure(figure: Figure) -> CommentedMap:

@@ -44,7 +44,7 @@ class Wish:
     told_errors: Mapping[str, float] = field(default_factory=dict)
     told_source: str = ""
     goal: Goal = field(default_factory=Goal)
-    budget_s: float = 150.0
+    budget_s: float = 120.0
     window_s: float | None = None
     warm_up_s: float = 0.5
     concurrency: int = 1

@@ -28,7 +28,7 @@ def profile(
     hardware: Annotated[str, typer.Option(help="The device's name, where the meter cannot tell.")] = "",
     precision: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is enough.")] = 0.03,
     limit: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is not written.")] = 0.10,
-    budget: Annotated[float, typer.Option(min=1, help="Seconds of measuring at most.")] = 140.0,
+    budget: Annotated[float, typer.Option(min=1, help="Seconds of measuring at most.")] = 120.0,
     window: Annotated[float | None, typer.Option(min=0.1, help="Seconds per window; the meter's if not said.")] = None,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds of load before measuring, per cell.")] = 0.5,
     concurrency: Annotated[int, typer.Option(min=1, help="Clients that each wait for their answer.")] = 1,

@@ -107,6 +107,17 @@ def test_figures_of_an_earlier_run_do_not_pass_for_this_ones(tmp_path: Path) -> 
     assert small.p95_latency_ms is None
 
 
+def test_an_earlier_latency_of_the_same_machine_stays_when_this_run_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.yaml"
+    latency = Figure(value=3.0, provenance=Provenance.MEASURED, hardware="a GPU", date="2026-04-01")
+    with_latency = variant(1.5).model_copy(update={"p95_latency_ms": latency})
+    write_catalogue(path, "vision", {"a": with_latency}, error_metric="top1_error_pct", pool=["a"])
+    write_catalogue(path, "vision", {"a": variant(1.6)}, error_metric="top1_error_pct", pool=["a"])
+    written = load_catalogue(path).family("vision").variants["a"]
+    assert written.energy_mj.value == 1.6
+    assert written.p95_latency_ms == latency
+
+
 def test_another_error_metric_is_refused_and_the_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "catalogue.yaml"
     path.write_text(OLD)
