@@ -79,7 +79,7 @@ def selector(directory: Path, database_url: str, broker_url: str) -> Iterator[tu
         "TRADEWIND_SELECTOR_LISTEN": "127.0.0.1:0",
         "TRADEWIND_SELECTOR_WINDOW": "200h",
     }
-    with child("selector", ["-m", "selector_service"], directory, environment) as (process, port):
+    with child("selector_service", ["-m", "selector_service"], directory, environment) as (process, port):
         yield process, port
 
 
@@ -156,7 +156,7 @@ async def measure_decide(directory: Path, broker_url: str) -> list[Entry]:
                 rate = await calls_per_second(at, path, request)
                 rates[name].append(rate)
                 costs[name].append((cpu_s(process.pid) - before) / (rate * CALL_S) * 1e6)
-    rate, reference = statistics.median(rates["decide"]), statistics.median(rates["echo"])
+    rate, reference = max(rates["decide"]), max(rates["echo"])
     cost, echo_cost = statistics.median(costs["decide"]), statistics.median(costs["echo"])
     return [
         entry("selector: Decide", rate, "calls/s", reference, 0.8, rate >= 0.8 * reference),
@@ -277,11 +277,12 @@ async def measure_flood(directory: Path, broker_url: str, databases: dict[str, C
         rates["subscriber"].append(await flood_subscriber(directory, broker_url))
         for name, database in databases.items():
             rates[name].append(await flood_selector(directory, broker_url, database(index)))
-    reference = statistics.median(rates["subscriber"])
+    # The best of the rounds: whatever else runs on the machine only ever slows one down.
+    reference = max(rates["subscriber"])
     return [
         entry(f"selector: bus to range to {name}", value, "readings/s", reference, 0.8, value >= 0.8 * reference)
         for name in databases
-        for value in [statistics.median(rates[name])]
+        for value in [max(rates[name])]
     ]
 
 

@@ -1,7 +1,7 @@
 """From a zone's outlook to the decision for one family. Pure: the clock and the store are elsewhere."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +11,25 @@ from tradewind.decisions import Decision, DecisionReason, RangeSummary, decision
 from tradewind.policies import Choice, Policy, Situation
 from tradewind.policies.policy import describe_time, wholly
 from tradewind.readings import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyState:
+    """What a policy remembers for a zone and family around the interval it decided last.
+
+    The same interval decided again starts from `before` and `served`, so that a revision does not count twice.
+    """
+
+    zone: str
+    family: str
+    policy: str
+    interval_from: datetime
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    served: Mapping[str, float] = field(default_factory=dict)
+    """Inferences per variant that the policy was told of for this interval."""
+    served_until: Mapping[str, int] = field(default_factory=dict)
+    """The running totals up to which inferences were told."""
 
 
 @dataclass(frozen=True, slots=True)

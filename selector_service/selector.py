@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from selector_service.deciding import Desk
-from selector_service.store import PolicyState
+from selector_service.deciding import Desk, PolicyState
 from selector_service.zone_history import Outlook, RangeRule, Settlement, ZoneHistory
 from tradewind.decisions import Decision
 from tradewind.logs import get_logger

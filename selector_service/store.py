@@ -7,40 +7,22 @@ comes back.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, delete, func, select, tuple_, update
 
+from selector_service.deciding import PolicyState
 from selector_service.merging import merge_readings
 from selector_service.tables import changes, decisions, metadata, policy_states, readings, reporters, served
 from tradewind.database import insert_into, reading
 from tradewind.decisions import Decision, decision_from_json, decision_to_json
 from tradewind.readings import Reading, ReadingKind, Signal
 
-__all__ = ["PolicyState", "Round", "Store", "Stored", "metadata"]
+__all__ = ["Round", "Store", "Stored", "metadata"]
 
 COUNTER = "selector"
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyState:
-    """What a policy remembers for a zone and family around the interval it decided last.
-
-    The same interval decided again starts from `before` and `served`, so that a revision does not count twice.
-    """
-
-    zone: str
-    family: str
-    policy: str
-    interval_from: datetime
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    served: Mapping[str, float] = field(default_factory=dict)
-    """Inferences per variant that the policy was told of for this interval."""
-    served_until: Mapping[str, int] = field(default_factory=dict)
-    """The running totals up to which inferences were told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from selector_service.deciding import PolicyState
 from selector_service.selector import Pair, Proposal
-from selector_service.store import PolicyState, Round, Store, Stored
+from selector_service.store import Round, Store, Stored
 from tradewind.decisions import Decision
 from tradewind.logs import get_logger
 from tradewind.readings import Reading, ReadingKey
