@@ -33,6 +33,8 @@ class GateEntry(_Strict):
     history: Duration | None = None
     least_factor: float | None = None
     largest_factor: float | None = None
+    least_step: float | None = None
+    step_margin: float | None = None
     unsettled_factor: float | None = None
     settled_after: int | None = None
     persist_periods: int | None = None

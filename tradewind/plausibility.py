@@ -1,8 +1,9 @@
 """Is a reading plausible? The gate that every observation passes before anyone believes it; pure, without a clock.
 
-A value is judged against what its zone said within a day of it. How far beyond that a value may go is learnt from
-how far accepted values of the last week went; a jump beyond it is held back and accepted, with all it held back, once
-it has lasted a number of periods. Zero and blanks never pass by lasting.
+A value is judged against what its zone said within a day of it. How far beyond that it may go, and how large a step
+may take it there, is learnt from how far accepted values of the last week went and from their steps; a jump beyond it
+is held back and accepted, with all it held back, once it has lasted a number of periods. A value within what the zone
+said that day widens no range, and passes however it got there. Zero and blanks never pass by lasting.
 """
 
 import math
@@ -48,6 +49,10 @@ class GateLimits:
     """A value this many times beyond the recent ones always passes, however calm the history."""
     largest_factor: float = 12.0
     """A value this many times beyond the recent ones never passes at once, however wild the history."""
+    least_step: float = 1.6
+    """A step by this factor always passes, however small the zone's own steps."""
+    step_margin: float = 1.25
+    """How much larger than the largest step of the remembered history a step may be."""
     unsettled_factor: float = 4.0
     """The least factor while the zone has said too little to be known."""
     settled_after: int = 12
@@ -59,6 +64,8 @@ class GateLimits:
             raise InvalidInput("lowest_g_per_kwh must be above 0 and below highest_g_per_kwh")
         if not 1.0 < self.least_factor <= self.largest_factor:
             raise InvalidInput("least_factor must be above 1 and at most largest_factor")
+        if not self.least_step > 1.0 or not self.step_margin >= 1.0:
+            raise InvalidInput("least_step must be above 1, and step_margin 1 or more")
         if self.persist_periods < 0 or self.settled_after < 0:
             raise InvalidInput("persist_periods and settled_after must be 0 or more")
 
@@ -83,6 +90,24 @@ class Judgement:
         """True when the reading passes."""
         return self.verdict is Verdict.ACCEPTED
 
+
+@dataclass(frozen=True, slots=True)
+class _Distance:
+    """How far a value is from its neighbours, as logarithms of ratios."""
+
+    excess: float = 0.0
+    """Beyond the highest or below the lowest of the recent values; 0 between them."""
+    bound: float = 0.0
+    """The recent value that it passes."""
+    step: float = 0.0
+    """From the interval before, where there is one just before."""
+    before: float = 0.0
+
+
+_STEP_REACH = 3
+"""A value this many intervals ago is still the one before: providers leave gaps."""
+_SMALL = math.log(1.15)
+"""Smaller steps teach nothing that `least_step` does not allow."""
 
 PASSES = Judgement(Verdict.ACCEPTED, "")
 
@@ -130,6 +155,8 @@ class Gate:
         self._values: dict[float, float] = {}
         self._excesses: dict[float, float] = {}
         """Logarithm of how far an accepted value went beyond the recent ones, where it did."""
+        self._steps: dict[float, float] = {}
+        """Logarithm of an accepted step, where it was not small."""
         self._held: list[Reading] = []
 
     def judge(self, reading: Reading, now: datetime) -> Judgement:
@@ -137,24 +164,23 @@ class Gate:
         judgement = judge_alone(reading, now, self.limits)
         if not judgement.accepted:
             return judgement
-        excess, bound = self._excess(reading)
-        limit = self._limit()
-        if self.limits.persist_periods and excess > math.log(limit):
-            return self._hold(reading, excess, bound, limit)
+        distance = self._distance(reading)
+        why = self._objection(reading, distance)
+        if why:
+            return self._hold(reading, why)
         dropped = self._drop_passed(reading)
-        self._remember(reading, excess)
+        self._remember(reading, distance)
         return Judgement(Verdict.ACCEPTED, "", dropped=dropped) if dropped else PASSES
 
     def remember(self, reading: Reading) -> None:
         """Takes a reading that passed before: from the store, in order of time."""
-        self._remember(reading, self._excess(reading)[0])
+        self._remember(reading, self._distance(reading))
 
     def hold(self, reading: Reading) -> None:
         """Takes a reading that was held back before: from the store, in order of time."""
         self._held.append(reading)
 
-    def _excess(self, reading: Reading) -> tuple[float, float]:
-        """How far (as a logarithm) the value goes beyond its neighbours in time, and the neighbour it passes."""
+    def _distance(self, reading: Reading) -> _Distance:
         moment, reach = reading.valid_from.timestamp(), self.limits.recent.total_seconds()
         first, last = bisect_left(self._times, moment - reach), bisect_right(self._times, moment + reach)
         near = [self._values[each] for each in self._times[first:last] if each != moment]
@@ -162,40 +188,61 @@ class Gate:
             # Silent for long: anything the remembered history holds is no jump.
             near = [value for each, value in self._values.items() if each != moment]
         if not near:
-            return 0.0, 0.0
+            return _Distance()
         value, low, high = reading.intensity_g_per_kwh, min(near), max(near)
-        if value > high:
-            return math.log(value / high), high
-        return (math.log(low / value), low) if value < low else (0.0, low)
+        excess, bound = (value / high, high) if value > high else (low / value, low)
+        step, before = self._step(reading, moment)
+        return _Distance(max(math.log(excess), 0.0), bound, step, before)
 
-    def _limit(self) -> float:
-        """How many times beyond the recent values one may go: twice (as a ratio: squared) what history shows."""
-        limits = self.limits
-        least = limits.least_factor
-        if len(self._times) < limits.settled_after:
-            least = max(least, limits.unsettled_factor)
-        learnt = math.exp(2.0 * max(self._excesses.values(), default=0.0))
-        return min(max(least, learnt), limits.largest_factor)
+    def _step(self, reading: Reading, moment: float) -> tuple[float, float]:
+        position = bisect_left(self._times, moment) - 1
+        length = (reading.valid_to - reading.valid_from).total_seconds()
+        if position < 0 or moment - self._times[position] > _STEP_REACH * length:
+            return 0.0, 0.0
+        before = self._values[self._times[position]]
+        return abs(math.log(reading.intensity_g_per_kwh / before)), before
 
-    def _hold(self, reading: Reading, excess: float, bound: float, limit: float) -> Judgement:
-        value = reading.intensity_g_per_kwh
-        agreeing, others = self._agreeing(reading, limit)
+    def _objection(self, reading: Reading, distance: _Distance) -> str:
+        """Why the value is a jump, in a sentence; nothing when it is none."""
+        limits, value = self.limits, reading.intensity_g_per_kwh
+        if not limits.persist_periods or distance.excess <= 0.0:
+            return ""
+        lasting = f", or {limits.persist_periods} intervals of it"
+        side = "above" if value > distance.bound else "below"
+        farthest = self._limit(limits.least_factor, 2.0 * max(self._excesses.values(), default=0.0))
+        if distance.excess > math.log(farthest):
+            return (
+                f"{value:g} g/kWh is {math.exp(distance.excess):.1f} times {side} anything within "
+                f"{_span(limits.recent)} of it ({distance.bound:g}); the zone's history makes {farthest:.1f} times "
+                f"believable{lasting}"
+            )
+        largest = self._limit(limits.least_step, max(self._steps.values(), default=0.0) + math.log(limits.step_margin))
+        if distance.step > math.log(largest):
+            return (
+                f"{value:g} g/kWh is {side} anything within {_span(limits.recent)} of it ({distance.bound:g}) by one "
+                f"step from {distance.before:g}; the zone's history makes a step by {largest:.1f} times "
+                f"believable{lasting}"
+            )
+        return ""
+
+    def _limit(self, least: float, learnt: float) -> float:
+        """The ratio that is believed: what history teaches (a logarithm), but within the limits."""
+        if len(self._times) < self.limits.settled_after:
+            least = max(least, self.limits.unsettled_factor)
+        return min(max(least, math.exp(learnt)), self.limits.largest_factor)
+
+    def _hold(self, reading: Reading, why: str) -> Judgement:
+        agreeing, others = self._agreeing(reading)
         run = [*agreeing, reading]
         if len({each.valid_from for each in run}) >= self.limits.persist_periods:
             self._held = []
-            for each in sorted(run, key=lambda each: each.valid_from):
-                self._remember(each, self._excess(each)[0])
+            for each in held_in_order(run):
+                self._remember(each, self._distance(each))
             return Judgement(Verdict.ACCEPTED, "", released=tuple(agreeing), dropped=tuple(others))
         self._held = run
-        side = "above" if value > bound else "below"
-        explanation = (
-            f"{value:g} g/kWh is {math.exp(excess):.1f} times {side} anything within {_span(self.limits.recent)} of it "
-            f"({bound:g}); the zone's history makes {limit:.1f} times believable, or {self.limits.persist_periods} "
-            f"intervals of it"
-        )
-        return Judgement(Verdict.JUMP, explanation, dropped=tuple(others))
+        return Judgement(Verdict.JUMP, why, dropped=tuple(others))
 
-    def _agreeing(self, reading: Reading, limit: float) -> tuple[list[Reading], list[Reading]]:
+    def _agreeing(self, reading: Reading) -> tuple[list[Reading], list[Reading]]:
         """Held readings of other intervals near the new one in value and time, and those that are not."""
         agreeing: list[Reading] = []
         others: list[Reading] = []
@@ -203,7 +250,7 @@ class Gate:
         for held in self._held:
             if held.key == reading.key:
                 continue
-            near = abs(math.log(held.intensity_g_per_kwh / value)) <= math.log(limit)
+            near = abs(math.log(held.intensity_g_per_kwh / value)) <= math.log(self.limits.least_factor)
             soon = abs(held.valid_from - reading.valid_from) <= reach
             (agreeing if near and soon else others).append(held)
         return agreeing, others
@@ -215,7 +262,7 @@ class Gate:
             self._held = [held for held in self._held if held.valid_from > reading.valid_from]
         return dropped
 
-    def _remember(self, reading: Reading, excess: float) -> None:
+    def _remember(self, reading: Reading, distance: _Distance) -> None:
         moment = reading.valid_from.timestamp()
         if moment not in self._values:
             if self._times and moment < self._times[-1]:
@@ -223,8 +270,11 @@ class Gate:
             else:
                 self._times.append(moment)
         self._values[moment] = reading.intensity_g_per_kwh
-        if excess > 0.0 and len(self._times) >= self.limits.settled_after:
-            self._excesses[moment] = excess
+        if len(self._times) >= self.limits.settled_after:
+            if distance.excess > 0.0:
+                self._excesses[moment] = distance.excess
+            if distance.step > _SMALL:
+                self._steps[moment] = distance.step
         self._forget(self._times[-1] - self.limits.history.total_seconds())
 
     def _forget(self, oldest: float) -> None:
@@ -233,6 +283,7 @@ class Gate:
             for moment in self._times[:expired]:
                 del self._values[moment]
                 self._excesses.pop(moment, None)
+                self._steps.pop(moment, None)
             del self._times[:expired]
 
 

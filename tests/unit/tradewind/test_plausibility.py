@@ -83,6 +83,29 @@ def test_pounds_taken_for_grams_are_held() -> None:
     assert judge_all([*CALM, 210.0 * 2.2046])[-1].verdict is Verdict.JUMP
 
 
+SWING = [200.0 + 80 * math.sin(period / 8) for period in range(100)]
+
+
+def test_pounds_are_held_also_where_the_days_range_is_wide() -> None:
+    """Near the middle of the range, pounds lie hardly above it: it is the step there that gives them away."""
+    middle = next(period for period in range(60, 100) if abs(SWING[period] - 160) < 10)
+    judgement = judge_all([*SWING[:middle], SWING[middle] * 2.2046])[-1]
+    assert judgement.verdict is Verdict.JUMP
+    assert "by one step from" in judgement.explanation
+
+
+def test_a_large_step_within_the_days_range_passes() -> None:
+    low = next(period for period in range(60, 100) if SWING[period] < 125)
+    assert judge_all([*SWING[:low], 275.0])[-1].accepted
+
+
+def test_a_step_after_a_gap_is_no_step() -> None:
+    gate = Gate(GateLimits())
+    for period, value in enumerate(SWING[:60]):
+        gate.judge(said(value, period), said(value, period).valid_to)
+    assert gate.judge(said(320.0, 75), said(320.0, 75).valid_to).accepted
+
+
 def test_a_new_level_that_lasts_is_accepted_with_all_that_was_held() -> None:
     judgements = judge_all([*CALM, 45.0, 47.0, 44.0, 46.0, 205.0])
     assert [each.accepted for each in judgements[48:]] == [False, False, True, True, True]
@@ -176,6 +199,8 @@ def test_a_trace_is_judged_row_by_row() -> None:
         ({"least_factor": 1.0}, "least_factor"),
         ({"least_factor": 20.0}, "largest_factor"),
         ({"persist_periods": -1}, "persist_periods"),
+        ({"least_step": 1.0}, "least_step"),
+        ({"step_margin": 0.9}, "step_margin"),
     ],
 )
 def test_limits_that_make_no_sense_are_named(limits: dict[str, float], word: str) -> None:
