@@ -1,5 +1,7 @@
 """The inference proxy: `python -m inference_proxy`, its settings from the environment."""
 
+import gc
+
 from inference_proxy.proxy import Proxy
 from inference_proxy.settings import ProxySettings
 from tradewind.logs import configure_logs
@@ -16,9 +18,17 @@ async def main() -> None:
     proxy = Proxy(settings)
     try:
         await proxy.start()
+        spare_the_collector()
         await stop_requested()
     finally:
         await proxy.stop()
+
+
+def spare_the_collector() -> None:
+    """What was loaded at start stays: the garbage collector need not walk it again, nor run every 700 objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 if __name__ == "__main__":

@@ -51,5 +51,7 @@ class Accounting:
             tally.unpriced_uj += receipt.energy_uj
         else:
             tally.emissions_ng += receipt.emissions_ng
+        if lane.followed is not None:
+            self.tallies.followed[lane.followed] += inferences
         if lane.account.fallback is not None:
             self.tallies.fallbacks[lane.account.requested_model, lane.account.fallback] += 1

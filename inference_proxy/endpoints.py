@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
+from inference_proxy.direct_calls import UnaryCall
 from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
 
 _FAILURES_TO_OPEN = 3
@@ -29,7 +30,7 @@ class Endpoint:
     http_address: str
     channel: Any = field(init=False)
     calls: dict[str, Any] = field(init=False)
-    infer: Any = field(init=False)
+    infer: UnaryCall = field(init=False)
     in_flight: int = 0
     served: int = 0
     answers: bool | None = None
@@ -40,7 +41,7 @@ class Endpoint:
         """Opens the channel; inside a running event loop."""
         self.channel = grpc.aio.insecure_channel(self.grpc_address, options=CHANNEL_OPTIONS)
         self.calls = triton_calls(self.channel)
-        self.infer = self.calls["ModelInfer"]
+        self.infer = UnaryCall(self.channel, f"/{SERVICE}/ModelInfer")
 
     @property
     def closed(self) -> bool:
@@ -65,6 +66,8 @@ def parse_endpoints(grpc_addresses: str, http_addresses: str) -> tuple[Endpoint,
 
 def least_loaded(endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
     """The endpoint with the least in flight, then the least served, of those whose circuit is closed; None of none."""
+    if len(endpoints) == 1:
+        return endpoints[0] if endpoints[0].closed else None
     best: Endpoint | None = None
     for endpoint in endpoints:
         if endpoint.closed and (best is None or (endpoint.in_flight, endpoint.served) < (best.in_flight, best.served)):

@@ -57,7 +57,7 @@ class Inferring:
     """Answers ModelInfer for every name: routed and metered where there is a route, passed on otherwise."""
 
     def __init__(self, rules: Rules) -> None:
-        self._home, self._routes, self._accounting = rules.home, rules.routes, rules.accounting
+        self._pass_on, self._routes, self._accounting = rules.home.calls["ModelInfer"], rules.routes, rules.accounting
         self._tenants, self._receipts, self._at_most = rules.tenants, rules.receipts, rules.at_most
 
     async def infer(self, request: bytes, context: Context) -> bytes:
@@ -65,10 +65,10 @@ class Inferring:
         try:
             read = read_request(request)
         except Malformed:
-            return await relay_unary(self._home.infer, request, context)
+            return await relay_unary(self._pass_on, request, context)
         route = self._routes.get(read.model_name)
         if route is None:
-            return await relay_unary(self._home.infer, request, context)
+            return await relay_unary(self._pass_on, request, context)
         tallies = self._accounting.tallies
         if self._at_most is not None and tallies.in_flight >= self._at_most:
             tallies.refused += 1
@@ -100,16 +100,12 @@ class Inferring:
     ) -> bytes:
         suffix = lane.model_and_version if read.model_version else lane.model
         with Attempt(lane, endpoint, self._accounting.tallies) as attempt:
-            outgoing = endpoint.infer(
-                request + suffix if suffix else request,
-                timeout=context.time_remaining(),
-                metadata=forwarded(metadata),
+            response, initial, trailing = await endpoint.infer(
+                request + suffix if suffix else request, context.time_remaining(), forwarded(metadata)
             )
-            response: bytes = await outgoing
             attempt.answered()
-        if initial := await outgoing.initial_metadata():
-            await context.send_initial_metadata(tuple(initial))
-        trailing = tuple(await outgoing.trailing_metadata() or ())
+        if initial:
+            await context.send_initial_metadata(initial)
         try:
             receipt = self._accounting.book(lane, first_dimension(read.first_input) if lane.target.batches else 1)
         except Unrecorded as error:

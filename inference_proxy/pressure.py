@@ -37,6 +37,8 @@ class Pressure:
 
     def has_room(self, now_s: float) -> bool:
         """Whether one more may go to it."""
+        if self._limit is None and self.most is None:
+            return True
         if self._limit is not None and now_s - self._last_s > _IDLE_S:
             self._limit = None
         limit = self.limit

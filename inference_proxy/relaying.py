@@ -28,11 +28,11 @@ END_OF_STREAM: Any = cast("Any", grpc.aio).EOF
 Metadata = Iterable[tuple[str, str | bytes]]
 
 
-def forwarded(metadata: Metadata | None) -> list[tuple[str, str | bytes]] | None:
+def forwarded(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...] | None:
     """The request's metadata without what belongs to one hop alone."""
     if not metadata:
         return None
-    return [(key, value) for key, value in metadata if key not in _HOP_BY_HOP and not key.startswith("grpc-")] or None
+    return tuple([(key, value) for key, value in metadata if key not in _HOP_BY_HOP and not key.startswith("grpc-")])
 
 
 async def relay_unary(call: Any, request: bytes, context: Context) -> bytes:

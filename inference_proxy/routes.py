@@ -79,6 +79,9 @@ class Lane:
         self.model = retarget(target.model.encode(), target.version.encode() or None) if renamed else b""
         """What to append to the request; nothing where the client named the model itself."""
         self.model_and_version = retarget(target.model.encode(), target.version.encode()) if renamed else b""
+        decision = account.decision
+        self.followed = (family, target.variant, decision.id) if decision is not None else None
+        """What the selector is told of requests that followed a decision, whichever variant served them."""
         self._decided, (self._smallest, self._largest) = decided, ends
         self._receipts: dict[int, Receipt] = {}
 
@@ -202,7 +205,8 @@ class FamilyRoute:
             and self._plain
             and not avoid
             and self.force is None
-            and decided.usable
+            and decided.ready is not False
+            and (decided.endpoints[0].closed or decided.answering)
             and decided.pressure.has_room(now_us / 1e6)
         ):
             return self._lane_to(decided, decided, reason, tenant, now_us)

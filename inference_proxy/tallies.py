@@ -37,6 +37,8 @@ class Tallies:
     served: dict[tuple[str, str], Tally] = field(default_factory=dict)
     fallbacks: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Requests by (family, reason) where another variant than the decided one served."""
+    followed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Inferences by (family, variant, decision) since the selector was last told."""
     in_flight: int = 0
     refused: int = 0
     """Requests beyond the admission limit."""

@@ -1,6 +1,7 @@
 """A proxy with real peers around it: Triton with test models, a selector that says what a test wants, a database."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -56,6 +57,8 @@ class Selector(selector_pb2_grpc.SelectorServicer):
         self._watchers: list[asyncio.Queue[selector_pb2.WatchDecisionsResponse]] = []
         self._decisions: dict[str, Decision] = {}
         self._readings: list[Reading] = []
+        self._last_report = 0
+        self.reported: Counter[tuple[str, str, str, str]] = Counter()
         self.port = 0
 
     @property
@@ -104,6 +107,15 @@ class Selector(selector_pb2_grpc.SelectorServicer):
     async def ListFamilies(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 -- as above
         """Nobody asks this: the proxy has the catalogue."""
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "the proxy has its catalogue")
+
+    async def ReportServed(self, request: Any, context: Any) -> Any:  # noqa: N802, ARG002 -- the proto's name
+        """Remembers what was reported, each number once."""
+        counted = request.sequence > self._last_report
+        if counted:
+            self._last_report = request.sequence
+            for each in request.counts:
+                self.reported[each.zone, each.family, each.variant, each.decision] += each.inferences
+        return selector_pb2.ReportServedResponse(counted=counted)
 
     def decide(self, family: str, mix: dict[str, float], current: Reading | None = None) -> Decision:
         """Decides, and tells whoever watches."""
@@ -168,6 +180,7 @@ def settings_for(directory: Path, database_url: str, **changes: Any) -> ProxySet
             "proxy_metrics_port": 0,
             "proxy_ready_interval": timedelta(milliseconds=100),
             "proxy_flush_interval": timedelta(milliseconds=50),
+            "proxy_report_interval": timedelta(milliseconds=100),
             "proxy_drain": timedelta(seconds=5),
             **changes,
         }

@@ -172,6 +172,21 @@ async def test_a_variant_that_was_unloaded_is_replaced_without_a_failed_inferenc
     assert (await stub.ModelInfer(infer_request("ident"))).model_name == "ident_large"
 
 
+async def test_the_selector_is_told_what_was_served_through_its_absence(
+    proxy: Proxy, selector: Selector, stub: Any
+) -> None:
+    await decide(proxy, selector, {"large": 1.0})
+    for _ in range(3):
+        await stub.ModelInfer(infer_request("ident"))
+    told = ("GB", "ident", "large", "ident-large")
+    await eventually(lambda: selector.reported[told] == 3)
+    await selector.stop()
+    for _ in range(4):
+        await stub.ModelInfer(infer_request("ident"))
+    await selector.start()
+    await eventually(lambda: selector.reported[told] == 7)
+
+
 async def stream(stub: Any, requests: list[service_pb2.ModelInferRequest]) -> list[Any]:
     """The answers to one stream."""
     return [answer async for answer in stub.ModelStreamInfer(iter(requests))]

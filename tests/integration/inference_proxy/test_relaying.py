@@ -139,13 +139,36 @@ async def test_a_status_comes_back_with_its_details_and_metadata(channel: Any, m
     assert proxy.tallies.served.get(("lone", "lonely")) is None or proxy.tallies.of("lone", "lonely").inferences == 0
 
 
-async def test_a_client_that_leaves_ends_the_call_behind(upstream: tuple[Upstream, str], channel: Any) -> None:
+@pytest.mark.parametrize("model", ["not-ours", "lone"])
+async def test_a_client_that_leaves_ends_the_call_behind(
+    upstream: tuple[Upstream, str], channel: Any, proxy: Proxy, model: str
+) -> None:
+    proxy.targets["lone"][0].ready = True
     call = channel.unary_unary(f"/{SERVICE}/ModelInfer")(
-        infer_request("not-ours").SerializeToString(), metadata=(("wait", "yes"),)
+        infer_request(model).SerializeToString(), metadata=(("wait", "yes"),)
     )
     await eventually(lambda: any("wait" in each[1] for each in upstream[0].calls))
     call.cancel()
     await eventually(lambda: upstream[0].cancelled == 1, timeout_s=1)
+    assert proxy.tallies.in_flight == 0
+
+
+def test_the_hot_path_has_the_short_way_to_triton(proxy: Proxy) -> None:
+    assert proxy.endpoints[0].infer.direct
+
+
+async def test_where_the_short_way_is_not_there_the_public_one_serves(
+    proxy: Proxy, upstream: tuple[Upstream, str], channel: Any
+) -> None:
+    proxy.targets["lone"][0].ready = True
+    proxy.endpoints[0].infer._open = None
+    call = channel.unary_unary(f"/{SERVICE}/ModelInfer")(
+        infer_request("lone").SerializeToString(), timeout=33, metadata=(("x-trace", "7"),)
+    )
+    answer = service_pb2.ModelInferRequest.FromString(await call)
+    assert answer.model_name == "lonely"
+    assert upstream[0].calls[-1][1]["x-trace"] == "7"
+    assert dict(await call.trailing_metadata())["carbon-variant"] == "lonely"
 
 
 async def test_a_deadline_ends_the_call_as_deadlines_do(upstream: tuple[Upstream, str], channel: Any) -> None:
