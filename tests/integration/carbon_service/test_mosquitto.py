@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -198,6 +200,38 @@ async def test_a_bare_number_with_user_and_password_over_tls(
             assert await roof.say(topics.observation("roof", unique_zone), "212.5") == "Success"
         reading = await reading_of(service, unique_zone)
     assert (reading.intensity_g_per_kwh, reading.source) == (212.5, "edge:roof")
+
+
+async def test_the_microcontrollers_example(deployment: Deployment, migrated_url: str, unique_zone: str) -> None:
+    program = [sys.executable, str(DEPLOY.parent / "edge" / "meter.py"), "127.0.0.1", str(deployment.plain)]
+    async with carbon_service(deployment, migrated_url) as service:
+        process = await asyncio.create_subprocess_exec(
+            *program, "roof", deployment.password("roof"), unique_zone, "212.5"
+        )
+        assert await process.wait() == 0
+        assert (await reading_of(service, unique_zone)).intensity_g_per_kwh == 212.5
+        process = await asyncio.create_subprocess_exec(
+            *program, "roof", "a guess", unique_zone, "1", stderr=asyncio.subprocess.PIPE
+        )
+        assert b"refuses the login" in (await process.communicate())[1]
+
+
+async def test_the_command_signs_in_as_its_user(deployment: Deployment, migrated_url: str, unique_zone: str) -> None:
+    async with carbon_service(deployment, migrated_url) as service:
+        process = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-c",
+                "from tradewind.cli import main; main()",
+                "publish",
+                "--zone",
+                unique_zone,
+                "212.5",
+            ),
+            env={**os.environ, "TRADEWIND_BROKER_URL": deployment.url("roof")},
+        )
+        assert await process.wait() == 0
+        assert (await reading_of(service, unique_zone)).source == "edge:roof"
 
 
 async def test_a_certificate_is_a_login(deployment: Deployment, migrated_url: str, unique_zone: str) -> None:
