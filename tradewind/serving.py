@@ -158,8 +158,8 @@ class Server:
         self.port = 0
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)
 
-    async def start(self, listen: str, service_names: Sequence[str]) -> int:
-        """Binds `host:port` (port 0: any free one), serves, and says so on stdout; the port it got."""
+    async def start(self, listen: str, service_names: Sequence[str], *, announce: bool = True) -> int:
+        """Binds `host:port` (port 0: any free one), serves, and announces it on stdout; the port it got."""
         names = [*service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self.grpc)
         try:
@@ -168,7 +168,8 @@ class Server:
             raise StartupError(f"{self.service} cannot listen on {listen}: the port is in use or not ours") from error
         await self.grpc.start()
         await self._set_health(service_names, health_pb2.HealthCheckResponse.SERVING)
-        print(f"{self.service} listening on {listen.rpartition(':')[0]}:{self.port}", flush=True)
+        if announce:
+            print(f"{self.service} listening on {listen.rpartition(':')[0]}:{self.port}", flush=True)
         return self.port
 
     def also_listen(self, listen: str, credentials: grpc.ServerCredentials) -> int:

@@ -1,7 +1,7 @@
 """What Envoy is told: for each name the variants that serve it, what they cost, and the intensities that hold."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,8 +18,8 @@ from tradewind.database import microseconds
 from tradewind.decisions import Decision
 from tradewind.readings import to_mapping
 
-CLUSTER = "triton"
-"""Envoy's name of the Triton that is fronted."""
+ClusterOf = Callable[[Target], str]
+"""Envoy's name of the Tritons that have a target."""
 
 _INTERVALS_AHEAD = 64
 
@@ -47,7 +47,12 @@ class Terms:
 
 
 def table(
-    routes: Mapping[bytes, object], intervals: Intervals, terms: Terms, revision: str, now_us: int
+    routes: Mapping[bytes, object],
+    intervals: Intervals,
+    terms: Terms,
+    cluster_of: ClusterOf,
+    revision: str,
+    now_us: int,
 ) -> dict[str, Any]:
     """The table of every name that Envoy may serve; what is not in it goes to this process."""
     names: dict[str, Any] = {}
@@ -55,7 +60,8 @@ def table(
     targets = [0]
     for raw_name, route in routes.items():
         name, shares = raw_name.decode(), []
-        for weight, lane in _lanes(route, intervals.zone, now_us):
+        for weight, target, lane in _lanes(route, intervals.zone, now_us):
+            lane["cluster"] = cluster_of(target)
             lane["id"] = f"{revision}.{len(lanes)}"
             lanes[lane["id"]] = lane
             targets.append(len(retarget(lane["model"].encode(), lane["model_version"].encode())))
@@ -72,25 +78,31 @@ def table(
     }
 
 
-def _lanes(route: object, zone: str, now_us: int) -> list[tuple[float, dict[str, Any]]]:
+def _lanes(route: object, zone: str, now_us: int) -> list[tuple[float, Target, dict[str, Any]]]:
     if isinstance(route, ModelRoute):
         target = route.target
         if target.max_batch_size is None:
             return []
-        return [(1.0, lane_told(target.model, target, target, (target, target), "", zone, None, None))]
+        return [(1.0, target, lane_told(target.model, target, target, (target, target), "", zone, None, None))]
     if not isinstance(route, FamilyRoute):
         return []
     shares = route.served(now_us)
-    if any(share.target.max_batch_size is None for share in shares):
-        return []  # How its requests are counted is not known yet.
+    if any(share.target.max_batch_size is None or _may_spill(share.target) for share in shares):
+        # How its requests are counted is not known yet; or the excess is to spill, which is judged in one place.
+        return []
     ends = (route.targets[0], route.targets[-1])
     return [
         (
             share.weight,
+            share.target,
             lane_told(route.name, share.target, share.decided, ends, route.name, zone, route.decision, share.reason),
         )
         for share in shares
     ]
+
+
+def _may_spill(target: Target) -> bool:
+    return target.pressure.most is not None or target.pressure.latency_limit_s is not None
 
 
 def lane_told(
@@ -103,11 +115,10 @@ def lane_told(
     decision: Decision | None,
     fallback: str | None,
 ) -> dict[str, Any]:
-    """A lane as the Lua reads it, but for its id."""
+    """A lane as the Lua reads it, but for its id and cluster."""
     charge = {"family": family, "variant": target.variant, "decided": decided.variant, "zone": zone}
     named = {"carbon_requested_model": requested, "carbon_variant": target.variant}
     lane: dict[str, Any] = {
-        "cluster": CLUSTER,
         "model": target.model,
         "model_version": target.version,
         "batches": target.batches,

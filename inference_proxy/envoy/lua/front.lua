@@ -9,16 +9,25 @@ local spool = require("tradewind.spool")
 local tenants = require("tradewind.tenants")
 
 local NAMESPACE = "tradewind"
+local FRESH_US = 5000
+local MARKS_KEPT = 1024
 local UNRECORDED = "the proxy's accounts cannot be written: free its spool's disk"
 
-local front = { state = routing.state(), tenants = tenants.none(), writer = nil, ways = {}, way_count = 0 }
+local front = {
+  state = routing.state(), looked_us = 0, tenants = tenants.none(), writer = nil, ways = {}, way_count = 0,
+}
+local scratch = wire.reader(0)
 
--- The table in force. Its revision is read for every request; the table itself only when that changes.
+-- The table in force. Envoy copies a route's metadata each time that it is read, so the route has the revision alone,
+-- the table is the virtual host's, and neither is read again within a few milliseconds.
 local function current(handle)
-  local metadata = handle:metadata()
-  local revision = metadata:get("revision")
-  if revision and revision ~= front.state.revision then
-    routing.take(front.state, revision, metadata:get("table"), spool.now_us())
+  local now_us = spool.now_us()
+  if now_us - front.looked_us > FRESH_US or now_us < front.looked_us then
+    front.looked_us = now_us
+    local revision = handle:metadata():get("revision")
+    if revision and revision ~= front.state.revision then
+      routing.take(front.state, revision, handle:virtualHost():metadata():get("table"), now_us)
+    end
   end
   return front.state.table
 end
@@ -26,7 +35,11 @@ end
 -- Marks the request for a lane: the route by the cluster's name, what is charged by the rest.
 local function mark(handle, lane, inferences, tenant)
   local batch = lane.batches and inferences or 1
-  local way = lane.cluster .. "|" .. lane.id .. "|" .. string.format("%.0f", batch) .. "|" .. tenant
+  local way = lane.marks[batch]
+  if not way or tenant ~= "" then
+    way = lane.cluster .. "|" .. lane.id .. "|" .. string.format("%.0f", batch) .. "|" .. tenant
+    if tenant == "" and batch <= MARKS_KEPT then lane.marks[batch] = way end
+  end
   handle:streamInfo():dynamicMetadata():set(NAMESPACE, "way", way)
   handle:clearRouteCache()
 end
@@ -40,7 +53,7 @@ local function choose(reader)
   if way.renamed and version and version ~= "" and version ~= way.version then return nil end
   local lane = routing.lane(front.state, reader.name)
   if not way.renamed then return lane, nil end
-  return lane, wire.target(lane.model, lane.model_version, version ~= nil and version ~= "")
+  return lane, version and version ~= "" and lane.target_with_version or lane.target
 end
 
 -- The bytes of a chunk that belong to the message, fed to the reader without a copy where nobody needs them.
@@ -94,7 +107,7 @@ function front.on_request(handle)
           if held ~= "" then chunk:setBytes(data) end
           return
         end
-        local reader = wire.reader(length)
+        local reader = wire.reset(scratch, length)
         wire.feed(reader, data:sub(6))
         if reader.known or reader.given_up then
           local lane, target = choose(reader)
@@ -110,6 +123,8 @@ function front.on_request(handle)
           if held ~= "" then chunk:setBytes(data) end
           return
         end
+        -- Other requests are read while this one waits for more.
+        scratch = wire.reader(0)
         local room = wire.room(told.longest_target)
         chunk:setBytes(wire.prefix(length + room) .. data:sub(6))
         return request_in_chunks(handle, chunks, reader, room, #data - 5, tenant)
@@ -159,12 +174,12 @@ end
 
 function front.on_response(handle)
   local own = handle:streamInfo():dynamicMetadata():get(NAMESPACE)
-  if not own or not own.way or handle:headers():get("grpc-status") then return end
+  if not own then return end
   local way = read_way(own.way)
   local lane = front.state.lanes[way.id]
   local told, receipt, interval = lane and lane.told, nil, nil
+  local now_us = spool.now_us()
   if lane then
-    local now_us = spool.now_us()
     interval = routing.interval(told, now_us)
     receipt = receipts.of(lane, interval, way.inferences, now_us)
     if told.receipts then write_receipt(handle, receipt.parameters) end
@@ -173,7 +188,7 @@ function front.on_response(handle)
   if not trailers or trailers:get("grpc-status") ~= "0" then return end
   if not lane then return refuse(trailers) end
   if not front.writer then front.writer = spool.writer(told.spool, told.segment_bytes) end
-  if not spool.record(front.writer, lane, interval, way.tenant, spool.now_us(), receipt) then return refuse(trailers) end
+  if not spool.record(front.writer, lane, interval, way.tenant, now_us, receipt) then return refuse(trailers) end
   if told.receipts then
     local metadata = receipt.metadata
     for index = 1, #metadata, 2 do trailers:add(metadata[index], metadata[index + 1]) end

@@ -1,5 +1,7 @@
 -- What the proxy has told this worker: which names there are, which variants serve them, and the intervals' intensities.
 
+local wire = require("tradewind.wire")
+
 local routing = {}
 
 local SUPERSEDED_KEPT_US, SUPERSEDED_KEPT = 3600 * 1000000, 500
@@ -13,7 +15,10 @@ local function prepare(lane, told)
   lane.told = told
   lane.keys, lane.segment = {}, -1
   lane.receipts, lane.receipt_count = {}, 0
+  lane.marks = {}
   lane.printable = lane.printable or {}
+  lane.target = wire.target(lane.model, lane.model_version, false)
+  lane.target_with_version = wire.target(lane.model, lane.model_version, true)
 end
 
 -- Takes a table that was pushed. Requests in flight keep the lanes of the table that they began under.

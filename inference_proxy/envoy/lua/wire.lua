@@ -122,24 +122,24 @@ local function steers(entry)
   return false
 end
 
--- A message to be read, of so many bytes.
-function wire.reader(length)
-  return {
-    length = length,
-    held = "", -- Bytes that were fed and are not consumed.
-    consumed = 0, -- Bytes of the message before the held ones.
-    skip = 0, -- Bytes after the held ones that nobody needs.
-    cuts = {}, -- Where the name's and version's fields lie: pairs of offset and end.
-    name = nil,
-    version = nil,
-    inferences = nil,
-    inputs = false,
-    steers = false, -- A parameter concerns who serves it.
-    given_up = false,
-    malformed = false, -- Given up because it is no protobuf.
-    known = false, -- All that is needed was read, and what follows is one field to the end.
-  }
+-- Makes a reader ready for a message of so many bytes.
+function wire.reset(reader, length)
+  reader.length = length
+  reader.held = "" -- Bytes that were fed and are not consumed.
+  reader.consumed = 0 -- Bytes of the message before the held ones.
+  reader.skip = 0 -- Bytes after the held ones that nobody needs.
+  reader.cut_count = 0 -- How many numbers there are in `cuts`.
+  reader.name, reader.version, reader.inferences = nil, nil, nil
+  reader.inputs = false
+  reader.steers = false -- A parameter concerns who serves it.
+  reader.given_up = false
+  reader.malformed = false -- Given up because it is no protobuf.
+  reader.known = false -- All that is needed was read, and what follows is one field to the end.
+  return reader
 end
+
+-- A reader of a message of so many bytes. `cuts` is where the name's and version's fields lie: pairs of offset and end.
+function wire.reader(length) return wire.reset({ cuts = {} }, length) end
 
 local function give_up(reader)
   reader.given_up, reader.held = true, ""
@@ -198,9 +198,9 @@ local function read_field(reader, data, position)
     if tag == PARAMETERS then
       if steers(content) then reader.steers = true end
     else
-      local cuts = reader.cuts
-      cuts[#cuts + 1] = reader.consumed + position - 1
-      cuts[#cuts + 1] = reader.consumed + after - 1
+      local cuts, count = reader.cuts, reader.cut_count
+      cuts[count + 1], cuts[count + 2] = reader.consumed + position - 1, reader.consumed + after - 1
+      reader.cut_count = count + 2
       if tag == NAME then reader.name = content else reader.version = content end
     end
   end
@@ -249,8 +249,12 @@ end
 
 -- The first bytes of a framed message, with other fields for the name and version that it had.
 function wire.replace(reader, framed, target)
+  if reader.cut_count == 2 and reader.cuts[1] == 0 then
+    local cut = reader.cuts[2]
+    return wire.prefix(reader.length + #target - cut) .. target .. sub(framed, 6 + cut)
+  end
   local pieces, at, removed = { "", target }, 0, 0
-  for index = 1, #reader.cuts, 2 do
+  for index = 1, reader.cut_count, 2 do
     local from, to = reader.cuts[index], reader.cuts[index + 1]
     if from > at then pieces[#pieces + 1] = sub(framed, 6 + at, 5 + from) end
     at, removed = to, removed + to - from

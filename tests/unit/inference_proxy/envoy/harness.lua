@@ -29,6 +29,7 @@ local function new_handle(metadata, headers, dynamic, trailers)
   return {
     cleared = 0,
     metadata = function() return getter(metadata) end,
+    virtualHost = function() return { metadata = function() return getter(metadata) end } end,
     headers = function() return getter(headers) end,
     bodyChunks = function() return function() return coroutine.yield("chunk") end end,
     trailers = function() return coroutine.yield("trailers") and trailers and getter(trailers) or nil end,

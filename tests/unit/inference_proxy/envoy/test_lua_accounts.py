@@ -132,7 +132,8 @@ def test_a_mix_is_split_as_python_splits_it(raw: list[float], requests: int) -> 
     splitter.use(weights)
     shares = [{"variant": name, "weight": weight, "lane": name} for name, weight in weights.items()]
     state = LUA.module("table")[b"state"]()
-    told = {"names": {"fam": {"shares": shares}}, "lanes": {name: {"id": name} for name in weights}}
+    lanes = {name: {"id": name, "model": name, "model_version": ""} for name in weights}
+    told = {"names": {"fam": {"shares": shares}}, "lanes": lanes}
     LUA.module("table")[b"take"](state, b"r1", LUA.table(told), 0)
     counts = dict.fromkeys(weights, 0)
     for _ in range(requests):

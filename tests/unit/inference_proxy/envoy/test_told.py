@@ -65,7 +65,7 @@ def decision(*shares: Share) -> Decision:
 
 
 def shares(family: FamilyRoute) -> list[tuple[str, str, float, str | None]]:
-    told = table({b"fam": family}, Intervals("GB"), TERMS, "r", START_US)
+    told = table({b"fam": family}, Intervals("GB"), TERMS, lambda target: target.model, "r", START_US)
     parts = told["names"].get("fam", {"shares": []})["shares"]
     return [
         (*part["variant"].split(">"), part["weight"], told["lanes"][part["lane"]].get("fallback")) for part in parts
@@ -101,9 +101,14 @@ def test_a_model_whose_batches_are_not_known_yet_is_the_proxys() -> None:
     family.targets[0].max_batch_size = None
     assert shares(family) == []
     assert (
-        table({b"s": ModelRoute(family.targets[0], Intervals("GB"), Tallies())}, Intervals("GB"), TERMS, "r", 0)[
-            "names"
-        ]
+        table(
+            {b"s": ModelRoute(family.targets[0], Intervals("GB"), Tallies())},
+            Intervals("GB"),
+            TERMS,
+            lambda target: target.model,
+            "r",
+            0,
+        )["names"]
         == {}
     )
 
@@ -157,7 +162,7 @@ def test_the_lua_finds_the_interval_that_python_finds(
     intervals = Intervals("GB")
     for begin, length, intensity in drawn:
         intervals.learn(reading(begin, length, float(intensity)))
-    told = LUA.table(table({}, intervals, TERMS, "r", START_US))
+    told = LUA.table(table({}, intervals, TERMS, lambda target: target.model, "r", START_US))
     for moment_s in moments_s:
         now_us = START_US + moment_s * 1_000_000
         expected = intervals.at(now_us)

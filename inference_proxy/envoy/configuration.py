@@ -1,0 +1,389 @@
+"""Envoy's configuration: the bootstrap that never changes, and the routes and endpoints that are pushed while it runs.
+
+What is pushed travels by xDS over files in a watched directory, swapped by rename: each change is atomic, needs no
+restart, and is still there when Envoy or this process begins anew without the other.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inference_proxy.envoy.script import script
+from inference_proxy.relaying import SERVICE
+
+PROXY = "proxy"
+"""The cluster of this process."""
+
+_TYPE = "type.googleapis.com/envoy"
+_LUA = "envoy.filters.http.lua"
+_BUFFER = "envoy.filters.http.buffer"
+_NAMESPACE, _MARK = "tradewind", "way"
+_LARGEST_MESSAGE = 2**31 - 1 + 5
+_NO_LIMIT = 2**32 - 1
+_CONNECT_TIMEOUT = "1s"
+_TRITON_AWAY = "the inference server does not answer: try again when it is back"
+_PROXY_AWAY = "the proxy's own process does not answer: try again when it is back"
+_TOO_MANY = "too many requests are in flight: try again later"
+
+# What a load balancer asks may be answered by Triton while this process is away: requests are served all the same.
+_ASKED_OF_EITHER = (
+    "/grpc.health.v1.Health/Check",
+    f"/{SERVICE}/ServerLive",
+    f"/{SERVICE}/ServerReady",
+)
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files and sockets of one Envoy."""
+
+    directory: Path
+    """In the spool: what is pushed, the state and the log."""
+    sockets: Path
+    """A short path, as sockets need: the admin interface and this process."""
+
+    @property
+    def bootstrap(self) -> Path:
+        """The configuration that Envoy is started with."""
+        return self.directory / "bootstrap.json"
+
+    @property
+    def pushed(self) -> Path:
+        """The watched directory."""
+        return self.directory / "pushed"
+
+    @property
+    def routes(self) -> Path:
+        """The routes with the decisions in force."""
+        return self.pushed / "routes.json"
+
+    @property
+    def endpoints(self) -> Path:
+        """Which Tritons have which variant."""
+        return self.pushed / "endpoints.json"
+
+    @property
+    def writers(self) -> Path:
+        """Where Envoy's workers make their parts of the spool."""
+        return self.directory / "writers"
+
+    @property
+    def log(self) -> Path:
+        """What Envoy says."""
+        return self.directory / "envoy.log"
+
+    @property
+    def state(self) -> Path:
+        """Which process is ours."""
+        return self.directory / "state.json"
+
+    @property
+    def admin(self) -> Path:
+        """Envoy's admin interface."""
+        return self.sockets / "admin"
+
+    @property
+    def proxy(self) -> Path:
+        """Where this process listens for Envoy."""
+        return self.sockets / "proxy"
+
+
+def bootstrap(places: Places, host: str, port: int, clusters: Mapping[str, Sequence[str]], at_most: int | None) -> Any:
+    """The configuration that Envoy is started with; `clusters` are Triton's addresses by cluster."""
+    pushed = any(len(addresses) > 1 for addresses in clusters.values())
+    return {
+        "node": {"id": "tradewind", "cluster": "tradewind"},
+        "admin": {"address": {"pipe": {"path": str(places.admin), "mode": 0o600}}},
+        "static_resources": {
+            "listeners": [_listener(places, host, port)],
+            "clusters": [
+                *(_triton(places, name, addresses, at_most, pushed=pushed) for name, addresses in clusters.items()),
+                _proxy(places),
+                _either(next(iter(clusters))),
+            ],
+        },
+    }
+
+
+def _listener(places: Places, host: str, port: int) -> Any:
+    return {
+        "name": "public",
+        "address": _address(f"{host}:{port}"),
+        # Otherwise a port in use is shared in silence.
+        "enable_reuse_port": False,
+        "connection_balance_config": {"exact_balance": {}},
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": _connection_manager(places),
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _connection_manager(places: Places) -> Any:
+    return {
+        "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "public",
+        "codec_type": "HTTP2",
+        "http2_protocol_options": {"allow_connect": False},
+        # Streams may be quiet for as long as their client likes; deadlines are the client's own.
+        "stream_idle_timeout": "0s",
+        "request_timeout": "0s",
+        "max_request_headers_kb": 96,
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "skip_xff_append": True,
+        "local_reply_config": {"mappers": _local_replies()},
+        "rds": {
+            "route_config_name": "decisions",
+            "config_source": _pushed(places, places.routes),
+        },
+        "http_filters": [
+            {
+                "name": _LUA,
+                "typed_config": {
+                    "@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua",
+                    "default_source_code": {"inline_string": script()},
+                    # The script says itself when another route has to be found.
+                    "clear_route_cache": False,
+                },
+            },
+            # Holds a request until the Lua has read it, because the route depends on what is in it.
+            {
+                "name": _BUFFER,
+                "typed_config": {
+                    "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer",
+                    "max_request_bytes": _LARGEST_MESSAGE,
+                },
+            },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": f"{_TYPE}.extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            },
+        ],
+    }
+
+
+def _local_replies() -> list[Any]:
+    """What Envoy says by itself, in words for a caller."""
+    straight = {
+        "metadata_filter": {
+            "matcher": {
+                "filter": _NAMESPACE,
+                "path": [{"key": _MARK}],
+                "value": {"string_match": {"safe_regex": {"regex": ".*"}}},
+            },
+            "match_if_key_not_found": False,
+        }
+    }
+    unavailable = {
+        "status_code_filter": {
+            "comparison": {"op": "EQ", "value": {"default_value": 503, "runtime_key": "tradewind.unavailable"}}
+        }
+    }
+    overflow = {"response_flag_filter": {"flags": ["UO"]}}
+    return [
+        {"filter": overflow, "body": {"inline_string": _TOO_MANY}},
+        {"filter": {"and_filter": {"filters": [unavailable, straight]}}, "body": {"inline_string": _TRITON_AWAY}},
+        {"filter": unavailable, "body": {"inline_string": _PROXY_AWAY}},
+    ]
+
+
+def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | None, *, pushed: bool) -> Any:
+    cluster: dict[str, Any] = {
+        "name": name,
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "lb_policy": "LEAST_REQUEST",
+        "typed_extension_protocol_options": _http2(),
+        "circuit_breakers": {"thresholds": [_thresholds(at_most)]},
+    }
+    if pushed:
+        cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": _pushed(places, places.endpoints)}}
+    else:
+        cluster |= {"type": _kind(addresses), "load_assignment": assignment(name, addresses)}
+    if pushed or len(addresses) > 1:
+        # One that is down is left out; a single one is tried all the same.
+        cluster["health_checks"] = [
+            {
+                "timeout": "1s",
+                "interval": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {},
+            }
+        ]
+        cluster["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
+    return cluster
+
+
+def _proxy(places: Places) -> Any:
+    return {
+        "name": PROXY,
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "typed_extension_protocol_options": _http2(),
+        "circuit_breakers": {"thresholds": [_thresholds(None)]},
+        "load_assignment": {
+            "cluster_name": PROXY,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": str(places.proxy)}}}}]}],
+        },
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_threshold": 1,
+                "healthy_threshold": 1,
+                "tcp_health_check": {},
+            }
+        ],
+    }
+
+
+def _either(triton: str) -> Any:
+    return {
+        "name": "either",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {
+                "@type": f"{_TYPE}.extensions.clusters.aggregate.v3.ClusterConfig",
+                "clusters": [PROXY, triton],
+            },
+        },
+    }
+
+
+def _thresholds(at_most: int | None) -> Any:
+    return {
+        "max_connections": _NO_LIMIT,
+        "max_pending_requests": _NO_LIMIT,
+        "max_requests": at_most or _NO_LIMIT,
+        "max_retries": _NO_LIMIT,
+    }
+
+
+def _http2() -> Any:
+    return {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+            "common_http_protocol_options": {"idle_timeout": "0s"},
+        }
+    }
+
+
+def _pushed(places: Places, path: Path) -> Any:
+    return {
+        "path_config_source": {"path": str(path), "watched_directory": {"path": str(places.pushed)}},
+        "resource_api_version": "V3",
+    }
+
+
+def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
+    """The routes' file: marked requests to their cluster, all else to this process, and the table for the Lua."""
+    infer = f"/{SERVICE}/ModelInfer"
+    retry = {"retry_on": "connect-failure,refused-stream", "num_retries": 1}
+    # A deadline of the client's is kept; there is no other.
+    unhurried = {"timeout": "0s", "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+    # Envoy copies a route's metadata whenever it is read: what is read for every request is kept small.
+    of_route = {"filter_metadata": {_LUA: {"revision": revision}}}
+    of_host = {"filter_metadata": {_LUA: {"table": told}}}
+    streaming = {
+        _BUFFER: {"@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True},
+        _LUA: {"@type": f"{_TYPE}.extensions.filters.http.lua.v3.LuaPerRoute", "disabled": True},
+    }
+    straight = [
+        {
+            "match": {
+                "path": infer,
+                "dynamic_metadata": [
+                    {
+                        "filter": _NAMESPACE,
+                        "path": [{"key": _MARK}],
+                        "value": {"string_match": {"prefix": f"{cluster}|"}},
+                    }
+                ],
+            },
+            "route": {"cluster": cluster, "retry_policy": retry, **unhurried},
+            # Its answers come as they are, so that each has room for its receipt.
+            "request_headers_to_remove": ["grpc-accept-encoding"],
+        }
+        for cluster in clusters
+    ]
+    rest = {"cluster": PROXY, "retry_policy": retry, **unhurried}
+    return {
+        "version_info": revision,
+        "resources": [
+            {
+                "@type": f"{_TYPE}.config.route.v3.RouteConfiguration",
+                "name": "decisions",
+                "virtual_hosts": [
+                    {
+                        "name": "all",
+                        "domains": ["*"],
+                        "metadata": of_host,
+                        # What Envoy adds is not the client's metadata.
+                        "request_headers_to_remove": ["x-forwarded-proto", "content-length"],
+                        "response_headers_to_remove": ["date", "server"],
+                        "routes": [
+                            *straight,
+                            {"match": {"path": infer}, "route": rest, "metadata": of_route},
+                            *(
+                                {
+                                    "match": {"path": path},
+                                    "route": {**rest, "cluster": "either"},
+                                    "typed_per_filter_config": streaming,
+                                }
+                                for path in _ASKED_OF_EITHER
+                            ),
+                            {"match": {"prefix": "/"}, "route": rest, "typed_per_filter_config": streaming},
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def pushed_endpoints(clusters: Mapping[str, Sequence[str]], revision: str) -> Any:
+    """The endpoints' file: where each cluster's variant is ready."""
+    return {
+        "version_info": revision,
+        "resources": [
+            {"@type": f"{_TYPE}.config.endpoint.v3.ClusterLoadAssignment", **assignment(name, addresses)}
+            for name, addresses in clusters.items()
+        ],
+    }
+
+
+def assignment(name: str, addresses: Sequence[str]) -> Any:
+    """A cluster's endpoints."""
+    return {
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses]}],
+    }
+
+
+def _address(address: str) -> Any:
+    host, _, port = address.rpartition(":")
+    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+
+
+def _kind(addresses: Sequence[str]) -> str:
+    try:
+        for address in addresses:
+            ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return "STRICT_DNS"
+    return "STATIC"

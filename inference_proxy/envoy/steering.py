@@ -1,0 +1,194 @@
+"""Steers Envoy: tells it each new decision, keeps it running, and has its accounts stored."""
+
+import asyncio
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from inference_proxy.endpoints import Endpoint
+from inference_proxy.envoy.configuration import Places, bootstrap, pushed_endpoints, pushed_routes
+from inference_proxy.envoy.process import EnvoyProcess, find_binary
+from inference_proxy.envoy.told import Terms, table
+from inference_proxy.envoy.writers import Writers
+from inference_proxy.intervals import Intervals
+from inference_proxy.ledger import Ledger
+from inference_proxy.routes import FamilyRoute
+from inference_proxy.settings import ProxySettings
+from inference_proxy.tallies import Tallies
+from inference_proxy.targets import Target
+from tradewind.errors import StartupError
+from tradewind.logs import get_logger
+
+log = get_logger(__name__)
+
+_LOOK_S, _LOOK_CLOSELY_EVERY = 0.01, 10
+_WATCH_S = 0.5
+_LONGEST_SOCKET_PATH = 90
+
+
+class Steering:
+    """Envoy in front of this process."""
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        routes: Mapping[bytes, object],
+        intervals: Intervals,
+        endpoints: Sequence[Endpoint],
+        targets: Sequence[Target],
+        ledger: Ledger,
+        tallies: Tallies,
+    ) -> None:
+        self._settings, self._routes, self._intervals, self._endpoints = settings, routes, intervals, endpoints
+        directory = settings.proxy_spool_directory.absolute() / "envoy"
+        self.places = Places(directory, _short(directory))
+        self._clusters = _clusters(targets, endpoints)
+        self._terms = Terms(
+            spool=self.places.writers,
+            segment_bytes=settings.proxy_segment_bytes,
+            receipts=settings.proxy_receipts,
+            tenant_key=settings.proxy_tenant_key,
+            tenants=settings.proxy_tenants,
+        )
+        self._reasons: dict[tuple[str, str, str], str] = {}
+        self.writers = Writers(
+            self.places.writers, ledger, settings.proxy_flush_interval.total_seconds(), tallies, self._reasons
+        )
+        self.process = EnvoyProcess(self.places, find_binary(), settings.proxy_envoy_workers)
+        self._told: Any = None
+        self._assigned: Any = None
+        self._pushes = 0
+        self.port = 0
+
+    @property
+    def listen(self) -> str:
+        """Where this process listens for Envoy."""
+        return f"unix:{self.places.proxy}"
+
+    async def start(self) -> int:
+        """Tells Envoy where things stand, starts it or takes it over, and says the public port."""
+        for path in (self.places.pushed, self.places.writers):
+            path.mkdir(parents=True, exist_ok=True)
+        self.push_changes()
+        host, _, port = self._settings.proxy_listen.rpartition(":")
+        addresses = [endpoint.grpc_address for endpoint in self._endpoints]
+        clusters = dict.fromkeys(self._clusters.values(), addresses)
+        await self.process.start(
+            bootstrap(self.places, host, int(port), clusters, self._settings.proxy_in_flight),
+        )
+        self.port = await self.process.port()
+        self.writers.start()
+        print(f"inference_proxy listening on {host}:{self.port}", flush=True)
+        return self.port
+
+    async def steer(self) -> None:
+        """Tells every change, for ever: decisions at once, readiness and intensities within a tenth of a second."""
+        decided: Any = None
+        for look in range(2**62):
+            now_decided = [route.decision for route in self._routes.values() if isinstance(route, FamilyRoute)]
+            if look % _LOOK_CLOSELY_EVERY == 0 or any(
+                new is not old for new, old in zip(now_decided, decided or (), strict=False)
+            ):
+                self.push_changes()
+            decided = now_decided
+            await asyncio.sleep(_LOOK_S)
+
+    async def watch(self) -> None:
+        """Starts Envoy again whenever it died."""
+        wait = _WATCH_S
+        while True:
+            await asyncio.sleep(wait)
+            if self.process.alive:
+                wait = _WATCH_S
+                continue
+            log.error("Envoy ended and is started again", pid=self.process.pid, log=str(self.places.log))
+            try:
+                await self.process.again()
+            except StartupError as error:
+                wait = min(wait * 2, 10.0)
+                log.error("Envoy does not start", error=str(error))  # noqa: TRY400 -- its text says all
+            else:
+                if self.port == 0 or not self._settings.proxy_listen.endswith(f":{self.port}"):
+                    self.port = await self.process.port()
+
+    async def stop(self, grace_s: float) -> None:
+        """Drains and ends Envoy, unless it is to stay."""
+        if not self._settings.proxy_envoy_stays:
+            await self.process.stop(grace_s)
+
+    def push_changes(self) -> None:
+        """Writes what has changed since the last time."""
+        if len(self._endpoints) > 1:
+            self._push_endpoints()
+        now_us = time.time_ns() // 1_000
+        told = table(self._routes, self._intervals, self._terms, self._cluster_of, "", now_us)
+        if told == self._told:
+            return
+        self._told = told
+        self._pushes += 1
+        # Revisions never come again, not even for the same content: requests in flight refer to them.
+        revision = f"{now_us:x}.{self._pushes}"
+        told = table(self._routes, self._intervals, self._terms, self._cluster_of, revision, now_us)
+        for lane in told["lanes"].values():
+            charge = json.loads("{" + lane["charge"] + "}")
+            place = (charge["family"], charge["variant"], charge["decided"])
+            if "fallback" in lane:
+                self._reasons[place] = lane["fallback"]
+            else:
+                self._reasons.pop(place, None)
+        _swap(self.places.routes, pushed_routes(sorted(set(self._clusters.values())), revision, told))
+
+    def _push_endpoints(self) -> None:
+        assigned = {
+            self._clusters[target_key(target)]: [endpoint.grpc_address for endpoint in target.endpoints]
+            for target in self._targets()
+        }
+        if assigned != self._assigned:
+            self._assigned = assigned
+            _swap(self.places.endpoints, pushed_endpoints(assigned, f"{time.time_ns():x}"))
+
+    def _targets(self) -> list[Target]:
+        return [target for route in self._routes.values() if isinstance(route, FamilyRoute) for target in route.targets]
+
+    def _cluster_of(self, target: Target) -> str:
+        return self._clusters[target_key(target)]
+
+
+def target_key(target: Target) -> tuple[str, str]:
+    """What tells targets apart."""
+    return target.model, target.version
+
+
+def _clusters(targets: Sequence[Target], endpoints: Sequence[Endpoint]) -> dict[tuple[str, str], str]:
+    """Envoy's cluster of each target: one for all in front of one Triton, else one each, as not all have all ready."""
+    keys = list(dict.fromkeys(target_key(target) for target in targets))
+    if len(endpoints) == 1:
+        return dict.fromkeys(keys, "triton")
+    return {key: f"triton-{number}" for number, key in enumerate(keys)}
+
+
+def _short(directory: Path) -> Path:
+    """A folder for sockets, whose paths may only be some hundred bytes long; of this user alone."""
+    sockets = directory / "sockets"
+    if len(os.fsencode(sockets)) > _LONGEST_SOCKET_PATH:
+        digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+        sockets = Path(tempfile.gettempdir()) / f"tradewind-{os.getuid()}-{digest}"
+    try:
+        sockets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(f"the folder {sockets} for Envoy's sockets cannot be made: {error.strerror}") from error
+    if sockets.stat().st_uid != os.getuid():
+        raise StartupError(f"the folder {sockets} for Envoy's sockets belongs to another user: remove it")
+    return sockets
+
+
+def _swap(path: Path, content: Any) -> None:
+    """Puts a file in place at once, as the watcher of its directory expects it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(content), encoding="utf-8")
+    fresh.rename(path)

@@ -1,0 +1,249 @@
+"""The Envoy front between a real client and a real Triton: what goes straight, what does not, and who steers."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from inference_proxy.proxy import Proxy
+from inference_proxy.settings import ProxyFront, ProxySettings
+from inference_proxy.spool import RECORD
+from inference_proxy.store import ledger, unattributed
+from local_stack.ports import free_ports
+from local_stack.triton import Triton
+from tests.integration.inference_proxy.conftest import UNLIMITED
+from tests.integration.inference_proxy.stand import (
+    Selector,
+    eventually,
+    infer_request,
+    output_of,
+    reading_now,
+    receipt_of,
+    running,
+    settings_for,
+)
+from tradewind.database import reading
+
+
+@pytest.fixture
+def settings(models: Triton, selector: Selector, tmp_path: Path, sqlite_url: str) -> ProxySettings:
+    (port,) = free_ports(1)
+    return settings_for(
+        tmp_path,
+        sqlite_url,
+        proxy_listen=f"127.0.0.1:{port}",
+        proxy_triton_grpc=models.grpc,
+        proxy_triton_http=models.http,
+        proxy_selector=selector.address,
+        proxy_front=ProxyFront.ENVOY,
+        proxy_envoy_workers=1,
+    )
+
+
+@pytest.fixture
+async def fronted(settings: ProxySettings) -> AsyncIterator[Proxy]:
+    async with running(settings) as proxy:
+        await proxy.following.heard.wait()
+        yield proxy
+
+
+@pytest.fixture
+async def client(fronted: Proxy) -> AsyncIterator[Any]:
+    async with grpc.aio.insecure_channel(fronted.settings.proxy_listen, options=UNLIMITED) as channel:
+        yield service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+async def served_by(client: Any, variant: str, family: str = "ident") -> None:
+    """Waits until a variant serves a family."""
+    async with asyncio.timeout(20):
+        while (await client.ModelInfer(infer_request(family))).model_name != f"{family}_{variant}":
+            pass
+
+
+def stored(proxy: Proxy) -> int:
+    with reading(proxy.engine) as connection:
+        return sum(
+            connection.execute(select(func.coalesce(func.sum(table.c.inferences), 0))).scalar_one()
+            for table in (ledger, unattributed)
+        )
+
+
+def straight(proxy: Proxy) -> int:
+    """Requests that Envoy recorded itself."""
+    assert proxy.envoy is not None
+    return sum(int(path.stat().st_size) // RECORD.size for path in proxy.envoy.places.writers.rglob("*.records"))
+
+
+async def test_an_answer_has_the_receipt_that_python_would_write(
+    fronted: Proxy, client: Any, selector: Selector
+) -> None:
+    selector.decide("ident", {"medium": 1.0}, reading_now(100.0))
+    await served_by(client, "medium")
+    before = straight(fronted)
+    call = client.ModelInfer(infer_request("ident", [3.0, 4.0], priority=1))
+    answer = await call
+    expected = {
+        "carbon_requested_model": "ident",
+        "carbon_variant": "medium",
+        "carbon_zone": "GB",
+        "carbon_energy_uj": 300_000,
+        "carbon_decision": "ident-medium",
+        "carbon_intensity_g_per_kwh": "100",
+        "carbon_emissions_ng": 8_333,
+    }
+    receipt = receipt_of(answer)
+    assert receipt.pop("carbon_decision_age_s") >= 0
+    assert receipt == expected
+    assert output_of(answer) == [3.0, 4.0]
+    said = {key: value for key, value in await call.trailing_metadata() if key != "carbon-decision-age-s"}
+    assert said == {key.replace("_", "-"): str(value) for key, value in expected.items()}
+    assert straight(fronted) == before + 1
+
+
+async def test_batches_are_counted_and_reach_the_ledger_and_the_metrics(fronted: Proxy, client: Any) -> None:
+    request = service_pb2.ModelInferRequest(model_name="ident")
+    request.inputs.add(name="INPUT", datatype="FP32", shape=[3, 2])
+    request.raw_input_contents.append(np.zeros((3, 2), np.float32).tobytes())
+    answer = await client.ModelInfer(request)
+    assert receipt_of(answer)["carbon_energy_uj"] == 300_000
+    await eventually(lambda: stored(fronted) == 3)
+    assert fronted.tallies.of("ident", "small").inferences == 3
+    assert fronted.tallies.fallbacks["ident", "no_decision"] == 1
+
+
+async def test_a_real_model_goes_straight_and_is_metered(fronted: Proxy, client: Any) -> None:
+    answer = await client.ModelInfer(infer_request("ident_large"))
+    assert answer.model_name == "ident_large"
+    assert receipt_of(answer)["carbon_requested_model"] == "ident_large"
+    assert straight(fronted) == 1
+
+
+async def test_a_requirement_is_the_proxys(fronted: Proxy, client: Any) -> None:
+    answer = await client.ModelInfer(infer_request("ident", carbon_pin_variant="large"))
+    assert receipt_of(answer)["carbon_variant"] == "large"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await client.ModelInfer(infer_request("ident", carbon_pin_variant="none"))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert straight(fronted) == 0
+    await eventually(lambda: stored(fronted) == 1)
+
+
+async def test_a_compressed_request_is_served(fronted: Proxy, client: Any) -> None:
+    answer = await client.ModelInfer(infer_request("ident", [1.0] * 5_000), compression=grpc.Compression.Gzip)
+    assert len(output_of(answer)) == 5_000
+    assert receipt_of(answer)["carbon_variant"] == "small"
+    assert straight(fronted) == 0
+
+
+@pytest.mark.parametrize("model", ["ident", "nosuch"])
+async def test_errors_are_tritons_and_are_not_charged(fronted: Proxy, client: Any, models: Triton, model: str) -> None:
+    request = infer_request(model)
+    request.inputs[0].name = "OTHER"
+    with pytest.raises(grpc.aio.AioRpcError) as ours:
+        await client.ModelInfer(request)
+    request.model_name = "ident_small" if model == "ident" else model
+    async with grpc.aio.insecure_channel(models.grpc) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as theirs:
+            await service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+    assert (ours.value.code(), ours.value.details()) == (theirs.value.code(), theirs.value.details())
+    assert straight(fronted) == 0
+
+
+async def test_a_malformed_message_is_refused(fronted: Proxy) -> None:
+    async with grpc.aio.insecure_channel(fronted.settings.proxy_listen) as channel:
+        raw: Any = channel
+        infer = raw.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for message in (b"\x0a\x05ident\x3a\xff\x7f" + b"x", b"\x0a\x05ident" + b"\x3a\x80\x80\x10" + b"x" * 100_000):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await infer(message, timeout=20)
+    assert straight(fronted) == 0
+
+
+async def test_a_mix_is_split_with_low_discrepancy(client: Any, selector: Selector) -> None:
+    selector.decide("ident", {"small": 0.25, "large": 0.75})
+    await served_by(client, "large")
+    served = [(await client.ModelInfer(infer_request("ident"))).model_name for _ in range(40)]
+    assert served.count("ident_small") == 10
+    assert all(served[begin : begin + 4].count("ident_small") == 1 for begin in range(37))
+
+
+async def test_decisions_come_into_force_at_once(fronted: Proxy, client: Any, selector: Selector) -> None:
+    took = []
+    for turn in range(10):
+        variant = ("large", "small")[turn % 2]
+        selector.decide("ident", {variant: 1.0})
+        begun = time.monotonic()
+        await served_by(client, variant)
+        took.append(time.monotonic() - begun)
+    assert fronted.envoy is not None
+    assert fronted.envoy.process.alive
+    assert max(took) < 5
+
+
+async def test_a_large_tensor_goes_through(client: Any) -> None:
+    values = np.arange(26_214_400, dtype=np.float32)
+    request = service_pb2.ModelInferRequest(model_name="ident")
+    request.inputs.add(name="INPUT", datatype="FP32", shape=[1, len(values)])
+    request.raw_input_contents.append(values.tobytes())
+    answer = await client.ModelInfer(request)
+    assert answer.raw_output_contents[0] == request.raw_input_contents[0]
+    assert receipt_of(answer)["carbon_variant"] == "small"
+
+
+async def test_everything_else_is_answered_by_the_proxy(fronted: Proxy, client: Any) -> None:
+    assert (await client.ServerReady(service_pb2.ServerReadyRequest())).ready
+    assert (await client.ModelReady(service_pb2.ModelReadyRequest(name="ident"))).ready
+    metadata = await client.ModelMetadata(service_pb2.ModelMetadataRequest(name="ident"))
+    assert metadata.name == "ident"
+
+    async def asked() -> AsyncIterator[service_pb2.ModelInferRequest]:
+        yield infer_request("ident", id="1")
+
+    answers = [answer async for answer in client.ModelStreamInfer(asked())]
+    assert receipt_of(answers[0].infer_response)["carbon_variant"] == "small"
+    assert straight(fronted) == 0
+
+
+async def test_a_triton_that_is_away_is_said_in_words(
+    own_models: Triton, selector: Selector, tmp_path: Path, sqlite_url: str
+) -> None:
+    (port,) = free_ports(1)
+    settings = settings_for(
+        tmp_path,
+        sqlite_url,
+        proxy_listen=f"127.0.0.1:{port}",
+        proxy_triton_grpc=own_models.grpc,
+        proxy_selector=selector.address,
+        proxy_front=ProxyFront.ENVOY,
+        proxy_envoy_workers=1,
+    )
+    async with running(settings) as proxy, grpc.aio.insecure_channel(settings.proxy_listen) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        await stub.ModelInfer(infer_request("ident"))
+        own_models.child.kill()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.ModelInfer(infer_request("ident"))
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        own_models.start()
+        await served_by(stub, "small")
+        assert proxy.envoy is not None
+
+
+async def test_tenants_are_told_apart(settings: ProxySettings) -> None:
+    own = settings.model_copy(update={"proxy_tenant_key": "x-team", "proxy_tenants": 2})
+    async with running(own) as proxy, grpc.aio.insecure_channel(own.proxy_listen) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for team in ("a", "b", "c", "a"):
+            await stub.ModelInfer(infer_request("ident"), metadata=(("x-team", team),))
+        await stub.ModelInfer(infer_request("ident"))
+        await eventually(lambda: stored(proxy) == 5)
+        with reading(proxy.engine) as connection:
+            query = select(unattributed.c.tenant, func.sum(unattributed.c.inferences)).group_by(unattributed.c.tenant)
+            assert dict(connection.execute(query)) == {"a": 2, "b": 1, "other": 1, "": 1}
