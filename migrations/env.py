@@ -1,11 +1,11 @@
 """How Alembic runs: online, one transaction, under an advisory lock on Postgres so that replicas may all try."""
 
 from alembic import context
+from sqlalchemy import MetaData, text
+
 from carbon_service.store import metadata as carbon_metadata
 from inference_proxy.store import metadata as proxy_metadata
 from selector_service.store import metadata as selector_metadata
-from sqlalchemy import MetaData, text
-
 from tradewind.database import open_engine
 
 LOCK_KEY = 7_283_410_219

@@ -19,7 +19,10 @@ def generate(into: Path) -> None:
     # The stub generators are console scripts beside this interpreter.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", "protos", *outputs, *protos]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    # The stub generators chat on stderr: it is of interest only when something failed.
+    result = subprocess.run(command, cwd=ROOT, env=environment, check=False, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.exit(result.stderr)
     for package in (into / "tradewind/rpc", into / PACKAGE):
         (package / "__init__.py").write_text('"""Generated from protos/; never edited by hand."""\n')
 

@@ -15,9 +15,13 @@ class TritonPythonModel:
         return [self._respond(request) for request in requests]
 
     def _respond(self, request):
-        tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("INPUT", "START", "CORRID")}
+        tensors = {
+            name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("INPUT", "START", "CORRID")
+        }
         sequence = int(tensors["CORRID"].flat[0])
         if tensors["START"].flat[0]:
             self._sums[sequence] = 0
         self._sums[sequence] += tensors["INPUT"]
-        return pb_utils.InferenceResponse([pb_utils.Tensor("OUTPUT", self._sums[sequence].reshape(1).astype("float32"))])
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor("OUTPUT", self._sums[sequence].reshape(1).astype("float32"))]
+        )
