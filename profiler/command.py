@@ -90,8 +90,8 @@ def _report(console: Console, wish: Wish, profiled: Profiled) -> None:
 def _table(wish: Wish, profiled: Profiled) -> Table:
     ks = sorted({k for rate in profiled.errors.values() for k in rate.wrong})
     table = Table(title=f"{wish.family} on {profiled.origin.plate.hardware}")
-    for heading in ("variant", "batch"):
-        table.add_column(heading)
+    table.add_column("variant", no_wrap=True)
+    table.add_column("batch", justify="right")
     for heading in ("mJ/inference", "±95 %", "above idle", "CV", "n", "p50/p95/p99 ms", "inferences/s"):
         table.add_column(heading, justify="right")
     for k in ks:
