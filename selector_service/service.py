@@ -27,7 +27,7 @@ from tradewind.database import open_engine, require_migrated
 from tradewind.decisions import Decision
 from tradewind.logs import get_logger
 from tradewind.readings import Reading
-from tradewind.serving import Server
+from tradewind.serving import ErrorsMapped, Server
 
 log = get_logger(__name__)
 
@@ -65,8 +65,8 @@ class SelectorService:
             status_name="selector_service",
         )
         self._announcements = Announcements(self.bus, self.board.in_force.values)
-        self._server = Server("selector_service")
-        SelectorServicer(self.selector, self.board, reports, catalogue).add_to(self._server.grpc)
+        self._server = Server("selector_service", map_errors=False)
+        SelectorServicer(self.selector, self.board, reports, catalogue).add_to(ErrorsMapped(self._server.grpc))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> int:
