@@ -1,5 +1,6 @@
 """The demo as a user starts it: a day in seconds, the table, the plot, and accounts that agree."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,14 +22,16 @@ def test_a_day_ends_with_table_plot_and_agreement(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         timeout=160,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for words in ("always smallest", "always largest", "clairvoyant, same error", "ledger and Triton agree on"):
         assert words in done.stdout
     assert (tmp_path / "output" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("tradewind-demo-*"))
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            assert "tradewind-demo-" not in process.read_bytes().decode(errors="replace")
+            assert f"{tmp_path}/tradewind-demo-" not in process.read_bytes().decode(errors="replace")
         except OSError:
             continue
