@@ -1,5 +1,6 @@
 """The inference proxy: `python -m inference_proxy`, its settings from the environment."""
 
+import asyncio
 import gc
 
 from inference_proxy.proxy import Proxy
@@ -16,10 +17,13 @@ async def main() -> None:
     settings = read_settings(ProxySettings)
     configure_logs(SERVICE, settings.log_level)
     proxy = Proxy(settings)
+    # Heard from the first moment: whatever was started by then, Envoy too, has to be stopped.
+    stop = asyncio.create_task(stop_requested())
+    await asyncio.sleep(0)
     try:
         await proxy.start()
         spare_the_collector()
-        await stop_requested()
+        await stop
     finally:
         await proxy.stop()
 
