@@ -7,8 +7,8 @@ from aiohttp.web import BaseRequest
 
 from inference_proxy.http.upstream import Payload
 
-SMALL = 1024 * 1024
-"""Up to here a body is passed on in one piece, which costs less than to stream it."""
+SMALL = 64 * 1024
+"""Up to here a body is passed on in one piece; beyond, to join its pieces costs more than to stream them."""
 _SLICE = 256 * 1024
 
 

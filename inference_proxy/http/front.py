@@ -13,7 +13,7 @@ from inference_proxy.http.generating import Generating
 from inference_proxy.http.inferring import Inferring
 from inference_proxy.http.places import Place, place_of
 from inference_proxy.http.serving import Serving
-from inference_proxy.http.upstream import Away, Upstream, passed_on
+from inference_proxy.http.upstream import READ_AT_ONCE, Away, Upstream, passed_on
 from inference_proxy.http.virtual_models import VirtualModels
 from inference_proxy.inferring import Route, Rules
 from inference_proxy.refusals import no_server
@@ -58,6 +58,7 @@ class _Server(Server):
             auto_decompress=False,
             keepalive_timeout=_IDLE_S,
             lingering_time=_LINGER_S,
+            read_bufsize=READ_AT_ONCE,
         )
 
 
@@ -74,7 +75,7 @@ class HttpFront:
         self._routes: dict[str, Route] = {name.decode(): route for name, route in rules.routes.items()}
         self._routes.update(self._by_name)
         self._models = VirtualModels(self._upstream, self._home)
-        serving = Serving(self._upstream, rules)
+        serving = Serving(self._upstream, rules, endpoints)
         inferring, generating = Inferring(serving), Generating(serving)
         self._routed: dict[str, Routed] = {
             "infer": inferring.infer,

@@ -11,11 +11,12 @@ from inference_proxy.http.encodings import LARGEST_INFLATED, Compressor, Inflate
 from inference_proxy.http.json_outline import Outline, infer_outline, inserted, parameters_spot
 from inference_proxy.http.places import Place
 from inference_proxy.http.serving import Asked, Passage, Serving
-from inference_proxy.http.upstream import Headers, passed_on, read_whole
+from inference_proxy.http.upstream import HOP_BY_HOP, Headers, passed_on, read_whole
 from inference_proxy.inferring import Route
 from inference_proxy.routes import Receipt
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+_REWRITTEN = HOP_BY_HOP | {HEADER_LENGTH.lower()}
 
 _NUMBER = re.compile(r"[ \t]*([+-]?\d{1,18})")
 
@@ -45,11 +46,10 @@ class Inferring:
     async def _answer_whole(
         self, passage: Passage, answer: aiohttp.ClientResponse, data: bytes, receipt: Receipt
     ) -> StreamResponse:
-        headers = passed_on(answer.headers)
         if not self._serving.receipts:
-            return whole(answer, data, headers)
+            return whole(answer, data, passed_on(answer.headers))
         edited = with_receipt(data, receipt)
-        headers = receipted(headers, receipt, len(edited) - len(data))
+        headers = receipted(answer, receipt, len(edited) - len(data))
         encoding = chosen_encoding(passage.asked.request.headers.get("Accept-Encoding"))
         if encoding is not None:
             headers.append(("Content-Encoding", encoding))
@@ -67,7 +67,7 @@ class Inferring:
         while parameters_spot(data) is None and (piece := await answer.content.readany()):
             data += piece
         edited = with_receipt(data, receipt)
-        headers = receipted(passed_on(answer.headers), receipt, len(edited) - len(data))
+        headers = receipted(answer, receipt, len(edited) - len(data))
         encoding = chosen_encoding(passage.asked.request.headers.get("Accept-Encoding"))
         if encoding is not None:
             headers.append(("Content-Encoding", encoding))
@@ -111,16 +111,14 @@ def with_receipt(data: bytes, receipt: Receipt) -> bytes:
     return data if spot is None else inserted(data, spot, receipt.members)
 
 
-def receipted(headers: Headers, receipt: Receipt, grown: int) -> Headers:
+def receipted(answer: aiohttp.ClientResponse, receipt: Receipt, grown: int) -> Headers:
     """The answer's headers with the receipt's; its JSON is longer by so much."""
-    changed = [
-        (name, str(int(value) + grown))
-        if name.lower() == HEADER_LENGTH.lower() and value.isdecimal()
-        else (name, value)
-        for name, value in headers
-    ]
-    changed.extend(receipt.metadata)
-    return changed
+    headers = passed_on(answer.headers, _REWRITTEN)
+    length = answer.headers.get(HEADER_LENGTH)
+    if length is not None:
+        headers.append((HEADER_LENGTH, str(header_length(length) + grown)))
+    headers.extend(receipt.metadata)
+    return headers
 
 
 async def _pump_compressed(

@@ -64,8 +64,9 @@ Finish = Callable[[Passage, aiohttp.ClientResponse], Awaitable[StreamResponse]]
 class Serving:
     """Sends requests with a route."""
 
-    def __init__(self, upstream: Upstream, rules: Rules) -> None:
+    def __init__(self, upstream: Upstream, rules: Rules, endpoints: tuple[Endpoint, ...]) -> None:
         self.receipts = rules.receipts
+        self._everywhere = all(each.http_address for each in endpoints)
         self._upstream, self._accounting = upstream, rules.accounting
         self._tenants, self._at_most = rules.tenants, rules.at_most
 
@@ -83,7 +84,7 @@ class Serving:
         lane = route.lane(tenant, asked.place.version.encode(), _now_us(), wishes)
         if isinstance(lane, Refusal):
             return refusal_answer(lane)
-        endpoint = least_loaded(_over_http(lane))
+        endpoint = least_loaded(self._over_http(lane))
         if endpoint is None:
             return refusal_answer(no_server())
         answer, unserved = await self._try(asked, lane, endpoint, finish)
@@ -119,21 +120,24 @@ class Serving:
                 except Unrecorded as error:
                     return error_answer(503, str(error))
 
-    @staticmethod
     def _another(
-        route: Route, lane: Lane, endpoint: Endpoint, tenant: str, wishes: Wishes | None
+        self, route: Route, lane: Lane, endpoint: Endpoint, tenant: str, wishes: Wishes | None
     ) -> tuple[Lane, Endpoint] | None:
         """Where a request may be tried once more that reached nobody: elsewhere, or on another variant."""
         if wishes is not None and wishes.sequence_id is not None:
             return None
-        elsewhere = least_loaded(tuple(each for each in _over_http(lane) if each is not endpoint))
+        elsewhere = least_loaded(tuple(each for each in self._over_http(lane) if each is not endpoint))
         if elsewhere is not None:
             return lane, elsewhere
         second = route.lane(tenant, b"", _now_us(), wishes, (lane.target,))
         if isinstance(second, Refusal):
             return None
-        found = least_loaded(_over_http(second))
+        found = least_loaded(self._over_http(second))
         return (second, found) if found is not None else None
+
+    def _over_http(self, lane: Lane) -> tuple[Endpoint, ...]:
+        endpoints = lane.target.endpoints
+        return endpoints if self._everywhere else tuple(each for each in endpoints if each.http_address)
 
 
 def _unloaded(answer: StreamResponse) -> bool:
@@ -141,10 +145,6 @@ def _unloaded(answer: StreamResponse) -> bool:
     if answer.status != 404 or not isinstance(answer, Response) or not isinstance(answer.body, bytes):
         return False
     return answer.body.endswith(b'has no available versions"}')
-
-
-def _over_http(lane: Lane) -> tuple[Endpoint, ...]:
-    return tuple(each for each in lane.target.endpoints if each.http_address)
 
 
 def _now_us() -> int:

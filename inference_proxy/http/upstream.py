@@ -10,7 +10,7 @@ from yarl import URL
 
 _CONNECT_S = 5.0
 _IDLE_S = 300.0
-_READ_AT_ONCE = 256 * 1024
+READ_AT_ONCE = 256 * 1024
 _AS_IT_IS = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "#")
 
 # What belongs to one hop alone, and what the next hop's own connection says for itself.
@@ -59,7 +59,7 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            read_bufsize=_READ_AT_ONCE,
+            read_bufsize=READ_AT_ONCE,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
 
