@@ -30,6 +30,11 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
             "ModelReady": models.model_ready,
             "ModelMetadata": models.model_metadata,
             "ModelConfig": models.model_config,
+            "ModelStatistics": models.model_statistics,
+            "RepositoryIndex": models.repository_index,
+            "RepositoryModelLoad": models.load,
+            "RepositoryModelUnload": models.unload,
+            "TraceSetting": models.trace_setting,
         }
         self._handlers = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(own[name]) if name in own else _relay(call)

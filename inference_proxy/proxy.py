@@ -22,6 +22,7 @@ from inference_proxy.ledger import Ledger
 from inference_proxy.metrics import TallyCollector, serve_metrics
 from inference_proxy.readiness import Readiness
 from inference_proxy.relaying import SERVICE
+from inference_proxy.reporting import Reporting
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
 from inference_proxy.settings import Mode, ProxyFront, ProxySettings
 from inference_proxy.spool import Spool, spooled_bytes
@@ -103,6 +104,10 @@ class Proxy:
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
         self._begin(self.following.follow(self.settings.proxy_selector))
+        reporting = Reporting(self.settings.proxy_zone, self.spool.identity, self.tallies)
+        self._begin(
+            reporting.report_for_ever(self.settings.proxy_selector, self.settings.proxy_report_interval.total_seconds())
+        )
         self.metrics_port = serve_metrics(
             TallyCollector(self.tallies, self._spooled_bytes),
             self.settings.proxy_metrics_host,

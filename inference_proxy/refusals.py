@@ -1,5 +1,6 @@
 """What a family answers where a model would be refused: Triton's own codes and texts under the family's name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -26,6 +27,24 @@ def no_version_ready(name: str) -> Refusal:
 def no_server() -> Refusal:
     """None of the inference servers answers."""
     return Refusal(grpc.StatusCode.UNAVAILABLE, "the inference server does not answer: try again when it is back")
+
+
+def not_loadable(family: str, action: str, models: Sequence[str]) -> Refusal:
+    """A family is loaded and unloaded by its models."""
+    return Refusal(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"'{family}' is a family of models, which cannot be {action}ed: {action} {', '.join(models)} instead",
+    )
+
+
+def not_available(family: str) -> Refusal:
+    """Triton's words where it has no statistics of a model."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"requested model '{family}' is not available")
+
+
+def no_statistics_of_version(family: str) -> Refusal:
+    """Triton's words where it has no statistics of a version."""
+    return Refusal(grpc.StatusCode.INVALID_ARGUMENT, f"requested model version is not available for model '{family}'")
 
 
 def unsatisfiable(text: str) -> Refusal:

@@ -29,7 +29,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 
 def forwarded(metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...] | None:
-    """The request's metadata without what belongs to one hop alone."""
+    """Metadata without what belongs to one hop alone."""
     if not metadata:
         return None
     return tuple([(key, value) for key, value in metadata if key not in _HOP_BY_HOP and not key.startswith("grpc-")])
@@ -64,10 +64,10 @@ async def refuse(refusal: Refusal, context: Context) -> NoReturn:
 
 async def abort_like(error: grpc.aio.AioRpcError, context: Context) -> NoReturn:
     """Ends the call as Triton ended it."""
-    initial = error.initial_metadata()
-    if initial:
-        await context.send_initial_metadata(tuple(initial))
-    trailing = tuple(cast("Any", error.trailing_metadata()) or ())
+    if initial := forwarded(cast("Any", error.initial_metadata())):
+        await context.send_initial_metadata(initial)
+    # An answer that is all trailers has HTTP's own headers among them.
+    trailing = forwarded(cast("Any", error.trailing_metadata())) or ()
     await context.abort(error.code(), error_text(error.code(), error.details()), trailing)
     raise AssertionError("abort raises")
 
@@ -100,6 +100,8 @@ async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Conte
             first = False
             await context.write(response)
         await finish_like(outgoing, context)
+    except grpc.aio.AioRpcError as error:
+        await abort_like(error, context)
     finally:
         pump.cancel()
         outgoing.cancel()
@@ -107,7 +109,7 @@ async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Conte
 
 async def finish_like(outgoing: Any, context: Context) -> None:
     """Ends a stream as Triton ended it."""
-    code, trailing = await outgoing.code(), tuple(await outgoing.trailing_metadata() or ())
+    code, trailing = await outgoing.code(), forwarded(await outgoing.trailing_metadata()) or ()
     if code is not grpc.StatusCode.OK:
         await context.abort(code, error_text(code, await outgoing.details()), trailing)
     if trailing:

@@ -40,7 +40,7 @@ class ProxySettings(CommonSettings):
     """host:port of Triton's gRPC; several, separated by commas, are balanced. A variant may be on any of them."""
     proxy_triton_http: str = "127.0.0.1:9000"
     """host:port of Triton's HTTP, in the order of the gRPC addresses."""
-    proxy_selector: str = "127.0.0.1:7002"
+    proxy_selector: str = "127.0.0.1:9102"
     """host:port of the selector service."""
     proxy_zone: str = "GB"
     """The grid area in which Triton's machines draw their power."""
@@ -75,6 +75,8 @@ class ProxySettings(CommonSettings):
     """How often Triton is asked which variants are ready."""
     proxy_flush_interval: Duration = timedelta(seconds=1)
     """How often the spool is stored in the database."""
+    proxy_report_interval: Duration = timedelta(seconds=5)
+    """How often the selector is told what was served."""
     proxy_segment_bytes: Annotated[int, Field(ge=4_096)] = 8 * 1024 * 1024
     """How large a file of the spool grows before the next is begun."""
     proxy_retention: Duration | None = None

@@ -18,7 +18,7 @@ from inference_proxy.accounting import Unrecorded
 from inference_proxy.attempts import Attempt
 from inference_proxy.inferring import Route, Rules
 from inference_proxy.refusals import Refusal, too_much, unsatisfiable
-from inference_proxy.relaying import END_OF_STREAM, Context, finish_like, forwarded, refuse
+from inference_proxy.relaying import END_OF_STREAM, Context, abort_like, finish_like, forwarded, refuse
 from inference_proxy.routes import Lane, Receipt
 from inference_proxy.wire import (
     InferResponse,
@@ -68,6 +68,8 @@ class Streaming:
         try:
             await stream.answer()
             await finish_like(outgoing, context)
+        except grpc.aio.AioRpcError as error:
+            await abort_like(error, context)
         finally:
             # Leaving, for whatever reason, ends Triton's work on the stream at once.
             pump.cancel()

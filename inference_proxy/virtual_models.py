@@ -1,15 +1,23 @@
 """Families as Triton would show them if they were models: ready, with metadata and config under their own name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2
 
-from inference_proxy.refusals import VERSION, no_version_ready, unknown_version
+from inference_proxy.refusals import (
+    VERSION,
+    no_statistics_of_version,
+    no_version_ready,
+    not_available,
+    not_loadable,
+    unknown_version,
+)
 from inference_proxy.relaying import Context, refuse, relay_unary
 from inference_proxy.routes import FamilyRoute
+from inference_proxy.summed_messages import summed_statistics
 from inference_proxy.targets import Target
 
 MessageT = TypeVar("MessageT", bound=Message)
@@ -66,6 +74,83 @@ class VirtualModels:
             default=answer.config.max_batch_size,
         )
         return bytes(answer.SerializeToString())
+
+    async def model_statistics(self, request: bytes, context: Context) -> bytes:
+        """The variants' statistics in one row; a list of all models has the families in it."""
+        asked = _parse(service_pb2.ModelStatisticsRequest, request)
+        family = self._families.get(asked.name) if asked is not None else None
+        if asked is None or (asked.name and family is None):
+            return await relay_unary(self._calls["ModelStatistics"], request, context)
+        if family is not None:
+            refusal = unknown_version(family.name, asked.version)
+            if refusal is not None:
+                invalid = refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+                await refuse(refusal if invalid else no_statistics_of_version(family.name), context)
+            # A model that Triton does not have loaded has no statistics, and asking for them is an error.
+            request = service_pb2.ModelStatisticsRequest().SerializeToString()
+        everything = service_pb2.ModelStatisticsResponse.FromString(
+            await relay_unary(self._calls["ModelStatistics"], request, context)
+        )
+        summed = {
+            each.name: summed_statistics(each.name, VERSION, rows)
+            for each in ([family] if family is not None else self._families.values())
+            if (rows := _rows_of(each, everything.model_stats))
+        }
+        if family is None:
+            everything.model_stats.extend(summed.values())
+            return bytes(everything.SerializeToString())
+        if family.name not in summed:
+            await refuse(not_available(family.name), context)
+        return bytes(service_pb2.ModelStatisticsResponse(model_stats=[summed[family.name]]).SerializeToString())
+
+    async def repository_index(self, request: bytes, context: Context) -> bytes:
+        """Triton's index with the families in it, in order of name as Triton has them."""
+        asked = _parse(service_pb2.RepositoryIndexRequest, request)
+        answer = await relay_unary(self._calls["RepositoryIndex"], request, context)
+        if asked is None:
+            return answer
+        index = service_pb2.RepositoryIndexResponse.FromString(answer)
+        for name, family in self._families.items():
+            if any(target.ready for target in family.targets):
+                index.models.add(name=name, version=VERSION, state="READY")
+            elif not asked.ready:
+                index.models.add(name=name, version=VERSION, state="UNAVAILABLE", reason="no variant is ready")
+        index.models.sort(key=lambda model: model.name)
+        return bytes(index.SerializeToString())
+
+    async def load(self, request: bytes, context: Context) -> bytes:
+        """A family is not loaded; any model is."""
+        asked = _parse(service_pb2.RepositoryModelLoadRequest, request)
+        await self._refuse_families(asked.model_name if asked is not None else "", "load", context)
+        return await relay_unary(self._calls["RepositoryModelLoad"], request, context)
+
+    async def unload(self, request: bytes, context: Context) -> bytes:
+        """A family is not unloaded; any model is."""
+        asked = _parse(service_pb2.RepositoryModelUnloadRequest, request)
+        await self._refuse_families(asked.model_name if asked is not None else "", "unload", context)
+        return await relay_unary(self._calls["RepositoryModelUnload"], request, context)
+
+    async def trace_setting(self, request: bytes, context: Context) -> bytes:
+        """Of a family: read from its first variant, set on every one."""
+        asked = _parse(service_pb2.TraceSettingRequest, request)
+        family = self._families.get(asked.model_name) if asked is not None else None
+        if asked is None or family is None:
+            return await relay_unary(self._calls["TraceSetting"], request, context)
+        answers = []
+        for target in family.targets:
+            asked.model_name = target.model
+            answers.append(await relay_unary(self._calls["TraceSetting"], asked.SerializeToString(), context))
+        return answers[0]
+
+    async def _refuse_families(self, name: str, action: str, context: Context) -> None:
+        family = self._families.get(name)
+        if family is not None:
+            await refuse(not_loadable(name, action, [target.model for target in family.targets]), context)
+
+
+def _rows_of(family: FamilyRoute, rows: Iterable[service_pb2.ModelStatistics]) -> list[service_pb2.ModelStatistics]:
+    models = {(target.model, target.version) for target in family.targets}
+    return [row for row in rows if (row.name, row.version) in models or (row.name, "") in models]
 
 
 def _parse(kind: type[MessageT], request: bytes) -> MessageT | None:
