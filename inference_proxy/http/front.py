@@ -134,6 +134,8 @@ class HttpFront:
                 return await call(request, place, family)
         elif place.action == "index" and method == "POST":
             return await self._models.index(request, place, self._families)
+        elif place.action == "all stats" and method == "GET":
+            return await self._models.statistics_of_all(request, place, self._families)
         return await self._relay(request, place)
 
     async def _relay(self, request: BaseRequest, place: Place) -> StreamResponse:

@@ -20,7 +20,10 @@ class Place:
     path: str
     query: str
     action: str = ""
-    """The last part of a model's path, `metadata` for none, `index`, `load`, `unload`; empty: any other path."""
+    """The last part of a model's path, `metadata` for none, `index`, `load`, `unload`; empty: any other path.
+
+    `all stats` are the statistics of every model.
+    """
     name: str = ""
     version: str = ""
     """The version in the path without leading zeros, as Triton takes it; empty: none."""
@@ -35,8 +38,9 @@ def place_of(target: str) -> Place:
     path, separator, query = target.partition("?")
     query = separator + query
     model = _MODEL.fullmatch(path)
-    # `/v2/models/stats` is about every model.
-    if model is not None and (model["name"] != "stats" or model["version"] or model["action"]):
+    if path == "/v2/models/stats":
+        return Place(path, query, "all stats")
+    if model is not None:
         return Place(path, query, model["action"] or "metadata", model["name"], _plain(model["version"] or ""))
     repository = _REPOSITORY.fullmatch(path)
     if repository is not None:

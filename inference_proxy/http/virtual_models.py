@@ -55,6 +55,21 @@ class VirtualModels:
                 rows.append({"name": name, "version": VERSION, "state": "UNAVAILABLE", "reason": "no variant is ready"})
         return json_answer(sorted(rows, key=lambda row: str(row.get("name", ""))))
 
+    async def statistics_of_all(
+        self, request: BaseRequest, place: Place, families: dict[str, FamilyRoute]
+    ) -> StreamResponse:
+        """Triton's statistics of every model, and each family's row behind them."""
+        answer = await self._ask(request, "GET", place.path + place.query)
+        if answer.status != 200:
+            return answer
+        rows = json.loads(_bytes(answer))["model_stats"]
+        summed = [
+            summed_statistics(name, VERSION, own)
+            for name, family in families.items()
+            if (own := _rows_of(family, rows))
+        ]
+        return json_answer({"model_stats": rows + summed})
+
     async def _ready(self, _request: BaseRequest, place: Place, family: FamilyRoute) -> StreamResponse:
         refusal = unknown_version(family.name, place.version)
         if refusal is not None and "specified version string" in refusal.text:
@@ -128,6 +143,11 @@ class VirtualModels:
         headers = passed_on(request.headers, ALSO_PLAIN)
         async with await self._upstream.send(self._home.http_address, method, target, headers, body) as answer:
             return whole(answer, await read_whole(answer), passed_on(answer.headers))
+
+
+def _rows_of(family: FamilyRoute, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    models = {(target.model, target.version) for target in family.targets}
+    return [row for row in rows if not {(row["name"], row["version"]), (row["name"], "")}.isdisjoint(models)]
 
 
 def _is_ready(family: FamilyRoute) -> bool:

@@ -115,7 +115,7 @@ NO_MEMBER = "attempt to access non-existing object member 'inputs'"
         ("GET", "/v2/models/none/stats", None, {}, 400, "requested model 'none' is not available"),
         ("POST", "/v2/models/none/infer", OK, {}, 404, "Request for unknown model: 'none' is not found"),
         ("POST", "/v2/models/none/generate", "{}", {}, 404, "Request for unknown model: 'none' is not found"),
-        ("GET", "/v2/models/stats", None, {}, 200, '"name":"ident_small"'),
+        ("GET", "/v2/models/stats", None, {}, 200, '{"name":"{name}","version":"1",'),
         ("GET", "/v2/logging", None, {}, 200, '"log_info":'),
         ("GET", "/v2/trace/setting", None, {}, 200, '"trace_level":'),
         ("GET", "/v2/systemsharedmemory/status", None, {}, 200, "[]"),

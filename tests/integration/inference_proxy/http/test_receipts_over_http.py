@@ -12,6 +12,7 @@ import pytest
 
 from inference_proxy.proxy import Proxy
 from inference_proxy.spool import Charge, read_keys, read_records, segments
+from local_stack.ports import free_ports
 from local_stack.triton import Triton
 from tests.integration.inference_proxy.http.asking import (
     HEADER_LENGTH,
@@ -281,6 +282,26 @@ async def test_triton_away_is_said_and_forgotten(own_models: Triton, tmp_path: P
         await asyncio.to_thread(own_models.start)
         await eventually(lambda: all(target.usable for target in proxy.families["ident"].targets))
         assert (await ask(address, "POST", "/v2/models/ident/infer", request)).status == 200
+
+
+async def test_where_one_triton_is_away_the_other_serves(models: Triton, tmp_path: Path, sqlite_url: str) -> None:
+    (nobody,) = free_ports(1)
+    settings = settings_for(
+        tmp_path,
+        sqlite_url,
+        proxy_triton_grpc=f"{models.grpc},{models.grpc}",
+        proxy_triton_http=f"127.0.0.1:{nobody},{models.http}",
+    )
+    async with running(settings) as proxy:
+        address, (large, headers) = address_over_http(proxy), infer_binary(np.zeros([1, 300_000], np.float32))
+        for body, more in ((json.dumps(infer_json()).encode(), {}), (large, headers)):
+            answers = [await ask(address, "POST", "/v2/models/ident/infer", body, more) for _ in range(6)]
+            assert [answer.status for answer in answers] == [200] * 6
+        assert len(records(proxy.spool.directory)) == 12
+        # A sequence is not tried a second time: nobody could tell whether its first step was taken.
+        step = json.dumps(infer_json(sequence_id=5))
+        statuses = {(await ask(address, "POST", "/v2/models/ident/infer", step)).status for _ in range(6)}
+        assert statuses == {200, 503}
 
 
 async def test_more_than_the_limit_in_flight_is_refused(models: Triton, tmp_path: Path, sqlite_url: str) -> None:

@@ -27,8 +27,8 @@ from inference_proxy.http.places import Place, model_path, place_of
         ("/v2/repository/models/net/load", "load", "net", ""),
         ("/v2/repository/mine/models/net/unload", "unload", "net", ""),
         ("http://host:8000/v2/models/net/infer", "infer", "net", ""),
+        ("/v2/models/stats", "all stats", "", ""),
         # None of these is a route of Triton's.
-        ("/v2/models/stats", "", "", ""),
         ("/v2/models/net/", "", "", ""),
         ("/v2/models/net/versions/x/infer", "", "", ""),
         ("/v2/models/net/versions/-1", "", "", ""),
