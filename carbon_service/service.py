@@ -19,10 +19,12 @@ from carbon_service.library import Library
 from carbon_service.metrics import Metrics
 from carbon_service.polling import Polling, PollLimits
 from carbon_service.present import Board
-from carbon_service.replay import begin_replay, read_replay, run_replay, tell_past, utc_now
+from carbon_service.replay import Replay, begin_replay, read_replay, run_replay, tell_past, utc_now
+from carbon_service.rules import Rules
 from carbon_service.servicer import CarbonServicer
 from carbon_service.settings import CarbonSettings
 from carbon_service.sources.registry import open_source
+from carbon_service.sources.source import Source
 from carbon_service.timing import apply_retention, follow_time
 from carbon_service.watchers import Watchers
 from tradewind import topics
@@ -57,20 +59,14 @@ class CarbonService:
         settings, clock = self._settings, self._clock
         rules = settings.rules()
         replay = read_replay(settings, rules.signal(settings.carbon_replay_zone))
+        sources = self._open_sources(rules)
         self._engine = open_engine(settings.database_url)
         require_migrated(self._engine)
         self._writer = Writer()
         keeper = Keeper(self._engine, rules)
         board, healths, watchers = Board(), SourceHealths(), Watchers()
-        intake = Intake(keeper, self._writer, board, clock)
-        self.bus = Bus(
-            broker_address(settings),
-            settings.carbon_client_id,
-            subscriptions=[topics.OBSERVATIONS],
-            persistent=True,
-            status_name=SERVICE,
-            retain_as_published=True,
-        )
+        intake, library = Intake(keeper, self._writer, board, clock), Library(self._engine)
+        self.bus = self._make_bus()
         announcer = Announcer(self.bus, keeper, self._writer, clock)
         metrics = Metrics(board, healths, clock)
         for listener in (announcer.hand_over, watchers.hand_over, metrics.hand_over):
@@ -79,32 +75,18 @@ class CarbonService:
             self.metrics_port = metrics.serve(settings.carbon_metrics_host, settings.carbon_metrics_port)
             log.info("metrics", host=settings.carbon_metrics_host, port=self.metrics_port)
         if replay is not None:
-            started_at = await begin_replay(replay, keeper, self._writer, clock())
-            # History is there before anybody can ask for it.
-            row = await tell_past(replay, 0, started_at, intake, clock())
-            self._run(run_replay(replay, row, started_at, intake, clock))
+            await self._begin_replay(replay, keeper, intake)
         board.put(await self._writer(keeper.load, clock()), clock())
-        library = Library(self._engine)
-        for zone, entry in rules.file.zones.items():
-            sources = [
-                (open_source(each.provider, zone, each.area, each.url, settings.keys()), each.forecast)
-                for each in entry.sources
-            ]
-            if sources:
-                limits = PollLimits(backfill=settings.carbon_backfill)
-                polling = Polling(zone, sources, intake, library, healths, clock, limits)
-                self._run(polling.run())
+        limits = PollLimits(backfill=settings.carbon_backfill)
+        for zone, of_zone in sources.items():
+            self._run(Polling(zone, of_zone, intake, library, healths, clock, limits).run())
         self._run(announcer.run())
         self._run(take_observations(self.bus, intake, rules, clock))
         self._run(follow_time(board, intake, clock))
         self._run(apply_retention(keeper, self._writer, settings, clock))
         credentials = Credentials(rules, open_publishing=settings.carbon_open_publishing)
         servicer = CarbonServicer(board, library, intake, watchers, rules, credentials, healths, clock)
-        carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
-        if settings.carbon_tls_listen is not None:
-            self.tls_port = self.server.also_listen(settings.carbon_tls_listen, tls_credentials(settings))
-            log.info("TLS", listen=settings.carbon_tls_listen, port=self.tls_port)
-        await self.server.start(settings.carbon_listen, NAMES)
+        await self._serve(servicer)
         self._show_health(healths)
         self.bus.start()
         return self
@@ -127,6 +109,40 @@ class CarbonService:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
+
+    def _open_sources(self, rules: Rules) -> dict[str, list[tuple[Source, bool]]]:
+        keys = self._settings.keys()
+        return {
+            zone: [
+                (open_source(each.provider, zone, each.area, each.url, keys), each.forecast) for each in entry.sources
+            ]
+            for zone, entry in rules.file.zones.items()
+            if entry.sources
+        }
+
+    def _make_bus(self) -> Bus:
+        return Bus(
+            broker_address(self._settings),
+            self._settings.carbon_client_id,
+            subscriptions=[topics.OBSERVATIONS],
+            persistent=True,
+            status_name=SERVICE,
+            retain_as_published=True,
+        )
+
+    async def _begin_replay(self, replay: Replay, keeper: Keeper, intake: Intake) -> None:
+        started_at = await begin_replay(replay, keeper, self._writer, self._clock())
+        # History is there before anybody can ask for it.
+        row = await tell_past(replay, 0, started_at, intake, self._clock())
+        self._run(run_replay(replay, row, started_at, intake, self._clock))
+
+    async def _serve(self, servicer: CarbonServicer) -> None:
+        carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
+        tls_listen = self._settings.carbon_tls_listen
+        if tls_listen is not None:
+            self.tls_port = self.server.also_listen(tls_listen, tls_credentials(self._settings))
+            log.info("TLS", listen=tls_listen, port=self.tls_port)
+        await self.server.start(self._settings.carbon_listen, NAMES)
 
     def _show_health(self, healths: SourceHealths) -> None:
         """Each source of each zone is a name of the health service: `GB-SWE/neso:11`."""

@@ -52,7 +52,7 @@ async def test_glitches_on_the_bus(migrated_url: str, broker: str, unique_zone: 
     )
     start = datetime.now(UTC) - HALF_HOUR * (len(values) + 1)
     async with CarbonService(settings) as service, asyncio.timeout(60):
-        await service.bus.connected.wait()
+        await service.bus.subscribed.wait()
         bus = Bus(parse_broker_url(broker), f"p-{unique_zone}")
         bus.start()
         await bus.connected.wait()

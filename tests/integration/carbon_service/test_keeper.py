@@ -42,7 +42,7 @@ def said(
 ) -> Reading:
     begin = NOON + period * HALF_HOUR
     published = min(begin, NOON) + timedelta(seconds=version)
-    return Reading(zone, begin, begin + HALF_HOUR, value, kind, signal, source, published)
+    return Reading(zone, begin, begin + HALF_HOUR, float(value), kind, signal, source, published)
 
 
 def take(keeper: Keeper, *readings: Reading, now: datetime = NOON + timedelta(minutes=1)) -> Taken:

@@ -158,7 +158,7 @@ async def carbon_service(deployment: Deployment, database: str, **options: Any) 
         **options,
     )
     async with CarbonService(settings) as service, asyncio.timeout(60):
-        await service.bus.connected.wait()
+        await service.bus.subscribed.wait()
         yield service
 
 

@@ -106,7 +106,7 @@ async def test_a_bare_number_becomes_the_current_reading(migrated_url: str, brok
 
 
 async def service_is_connected(service: CarbonService) -> None:
-    await service.bus.connected.wait()
+    await service.bus.subscribed.wait()
 
 
 async def test_bad_messages_stop_nothing_and_leave_a_trace(migrated_url: str, broker: str, unique_zone: str) -> None:

@@ -1,0 +1,131 @@
+"""A service that asks providers: current, forecast, history and the health of each source, from a zones file."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from carbon_service.service import CarbonService
+from carbon_service.settings import CarbonSettings
+from tradewind.messages import reading_from_wire
+from tradewind.readings import ReadingKind, Signal
+from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc, types_pb2
+
+HALF_HOUR = timedelta(minutes=30)
+
+
+def neso_answer(path: str) -> dict[str, Any]:
+    """National half-hours for whatever span is asked, with actuals until an hour ago."""
+    _, _, start, end = path.split("/")
+    begin = datetime.strptime(start, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    begin = begin.replace(minute=begin.minute // 30 * 30)
+    until = (
+        begin + timedelta(hours=48) if end == "fw48h" else datetime.strptime(end, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    )
+    entries = []
+    while begin < until:
+        old = begin < datetime.now(UTC) - timedelta(hours=1)
+        times = {"from": begin.strftime("%Y-%m-%dT%H:%MZ"), "to": (begin + HALF_HOUR).strftime("%Y-%m-%dT%H:%MZ")}
+        entries.append(times | {"intensity": {"forecast": 205, "actual": 200 if old else None, "index": "moderate"}})
+        begin += HALF_HOUR
+    return {"data": entries}
+
+
+def watttime_answer(path: str, query: dict[str, str]) -> dict[str, Any]:
+    """Five-minute intervals of the last hours, or of the next."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    first = now if path.endswith("forecast") else datetime.fromisoformat(query["start"])
+    count = 12 if path.endswith("forecast") else int((now - first) / timedelta(minutes=5)) + 1
+    points = [
+        {"point_time": (first + timedelta(minutes=5) * index).isoformat(), "value": 1000 + index % 5}
+        for index in range(count)
+    ]
+    return {"data": points, "meta": {"region": "X", "signal_type": "co2_moer", "units": "lbs_co2_per_mwh"}}
+
+
+async def test_a_zone_with_providers(
+    migrated_url: str, broker: str, unique_zone: str, provider: Any, answers: Any, tmp_path: Path
+) -> None:
+    def answer(asked: Any) -> Any:
+        if asked.path.startswith("/intensity"):
+            return answers(neso_answer(asked.path))
+        if asked.path == "/login":
+            return answers({"token": "t"})
+        if asked.path.startswith("/v3/carbon-intensity"):
+            return answers({"status": "no-data"})
+        return answers(watttime_answer(asked.path, asked.query))
+
+    provider.answer = answer
+    own = {"url": provider.url}
+    zones = {
+        "GB": {
+            "sources": [
+                {"provider": "electricity_maps", "area": "GB"} | own,
+                {"provider": "neso"} | own,
+            ]
+        },
+        unique_zone: {"signal": "marginal", "sources": [{"provider": "watttime", "area": "X"} | own]},
+    }
+    path = tmp_path / "zones.yaml"
+    path.write_text(yaml.safe_dump({"zones": zones}))
+    settings = CarbonSettings(
+        database_url=migrated_url,
+        broker_url=broker,
+        carbon_listen="127.0.0.1:0",
+        carbon_client_id=unique_zone,
+        carbon_zones_file=path,
+        carbon_backfill=timedelta(hours=26),
+        carbon_electricity_maps_key="key",
+        carbon_watttime_user="user",
+        carbon_watttime_password="password",  # noqa: S106 -- of a provider that is this test's own
+    )
+    async with (
+        CarbonService(settings) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
+        asyncio.timeout(60),
+    ):
+        stub = carbon_pb2_grpc.CarbonStub(channel)
+        while await with_forecasts(stub) != {"GB", unique_zone}:  # noqa: ASYNC110 -- another task brings it about
+            await asyncio.sleep(0.05)
+        current = await stub.GetIntensity(carbon_pb2.GetIntensityRequest(zone="GB"))
+        history = await stub.ListReadings(carbon_pb2.ListReadingsRequest(zone="GB"))
+        marginal = await stub.GetIntensity(carbon_pb2.GetIntensityRequest(zone=unique_zone))
+        average = await stub.ListReadings(
+            carbon_pb2.ListReadingsRequest(zone=unique_zone, signal=types_pb2.SIGNAL_AVERAGE)
+        )
+        zone = next(each for each in (await stub.ListZones(carbon_pb2.ListZonesRequest())).zones if each.zone == "GB")
+        health = health_pb2_grpc.HealthStub(channel)
+        statuses = [
+            (await health.Check(health_pb2.HealthCheckRequest(service=name))).status
+            for name in ("GB/neso", "GB/electricity_maps:GB", f"{unique_zone}/watttime:X")
+        ]
+    reading = reading_from_wire(current.reading)
+    assert (reading.intensity_g_per_kwh, reading.kind, reading.source) == (205, ReadingKind.FORECAST, "neso")
+    assert not current.stale
+    kinds = [each.kind for each in history.readings]
+    assert kinds.count(types_pb2.READING_KIND_ACTUAL) >= 49
+    assert reading_from_wire(marginal.reading).signal is Signal.MARGINAL
+    assert 453 < marginal.reading.intensity_g_per_kwh < 456
+    assert list(average.readings) == []
+    serving, away = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert statuses == [serving, away, serving]
+    assert [(each.source, each.healthy, each.in_use) for each in zone.source_health] == [
+        ("electricity_maps:GB", False, False),
+        ("neso", True, True),
+    ]
+    assert "has no data" in zone.source_health[0].problem
+
+
+async def with_forecasts(stub: Any) -> set[str]:
+    """The zones that have a current reading and a forecast."""
+    zones = (await stub.ListZones(carbon_pb2.ListZonesRequest())).zones
+    return {
+        each.zone
+        for each in zones
+        if each.HasField("current")
+        and len((await stub.GetForecast(carbon_pb2.GetForecastRequest(zone=each.zone))).readings) > 10
+    }
