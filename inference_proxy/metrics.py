@@ -1,12 +1,13 @@
 """The proxy's figures for Prometheus, read from the tallies at each scrape; labels never come from clients."""
 
+import itertools
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from inference_proxy.tallies import Tallies
+from inference_proxy.tallies import LATENCY_BOUNDS_S, Tallies
 from tradewind.errors import StartupError
 from tradewind.units import NG_PER_G
 
@@ -46,9 +47,34 @@ class TallyCollector(Collector):
             "tradewind_unrecorded_answers", "Answers withheld because the spool did not take their record."
         )
         unrecorded.add_metric([], self._tallies.unrecorded)
+        refused = CounterMetricFamily("tradewind_refused_requests", "Requests beyond the admission limit.")
+        refused.add_metric([], self._tallies.refused)
+        in_flight = GaugeMetricFamily("tradewind_requests_in_flight", "Requests that Triton is working on.")
+        in_flight.add_metric([], self._tallies.in_flight)
         spool = GaugeMetricFamily("tradewind_spool_bytes", "Size of the records on the local disk.")
         spool.add_metric([], self._spooled_bytes())
-        return [inferences, energy, emissions, unpriced, fallbacks, unrecorded, spool]
+        return [
+            inferences,
+            energy,
+            emissions,
+            unpriced,
+            self._latencies(),
+            fallbacks,
+            refused,
+            in_flight,
+            unrecorded,
+            spool,
+        ]
+
+    def _latencies(self) -> Metric:
+        histogram = HistogramMetricFamily(
+            "tradewind_triton_latency_seconds", "Time that Triton took.", labels=["family", "variant"]
+        )
+        for tally in list(self._tallies.served.values()):
+            below = itertools.accumulate(tally.latencies)
+            bounds = (*(repr(bound) for bound in LATENCY_BOUNDS_S), "+Inf")
+            histogram.add_metric([tally.family, tally.variant], list(zip(bounds, below, strict=True)), tally.latency_s)
+        return histogram
 
 
 def serve_metrics(collector: Collector, host: str, port: int) -> int:

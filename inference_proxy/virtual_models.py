@@ -109,7 +109,9 @@ class VirtualModels:
         answer = await relay_unary(self._calls["RepositoryIndex"], request, context)
         if asked is None:
             return answer
-        index = service_pb2.RepositoryIndexResponse.FromString(answer)
+        index = _parse(service_pb2.RepositoryIndexResponse, answer)
+        if index is None:
+            return answer
         for name, family in self._families.items():
             if any(target.ready for target in family.targets):
                 index.models.add(name=name, version=VERSION, state="READY")
