@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, Insert, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from carbon_service.announcements import Announcement
 from carbon_service.observations import EXCERPT_CHARACTERS, Claim
@@ -21,9 +23,21 @@ def upsert_readings(connection: Connection, written: Iterable[Reading]) -> None:
     """Stores readings; each replaces what its key held."""
     rows = [_reading_row(reading) for reading in written]
     if rows:
-        statement = insert_into(readings, connection)
-        newer = {name: statement.excluded[name] for name in _REST}
-        connection.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=newer), rows)
+        connection.execute(_upsert(connection.dialect.name, "readings"), rows)
+
+
+@lru_cache
+def _upsert(dialect: str, what: str) -> Insert:
+    """An upsert of readings or of the outbox: made once, since making it costs more than running it."""
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    key: tuple[str, ...]
+    names: tuple[str, ...]
+    if what == "readings":
+        statement, key, names = insert(readings), _KEY, _REST
+    else:
+        statement, key, names = insert(outbox), ("topic", "entry"), ("id", "payload", "retain", "expires_at")
+    newer = {name: statement.excluded[name] for name in names}
+    return statement.on_conflict_do_update(index_elements=list(key), set_=newer)
 
 
 def keep_versions(connection: Connection, replaced: Iterable[Reading]) -> None:
@@ -90,9 +104,7 @@ def put_in_outbox(connection: Connection, announcements: Iterable[Announcement])
         for each in announcements
     ]
     if rows:
-        statement = insert_into(outbox, connection)
-        newer = {name: statement.excluded[name] for name in ("id", "payload", "retain", "expires_at")}
-        connection.execute(statement.on_conflict_do_update(index_elements=["topic", "entry"], set_=newer), rows)
+        connection.execute(_upsert(connection.dialect.name, "outbox"), rows)
 
 
 def unheard(connection: Connection) -> list[Announcement]:

@@ -124,6 +124,8 @@ class Bus:
         self._wake_scheduled = False
         self._connection = 0
         self._outstanding: dict[int, asyncio.Future[None]] = {}
+        self._acknowledged: deque[int] = deque()
+        self._settle_scheduled = False
         self._refusal = ""
         self._stopping = False
         self.connected = asyncio.Event()
@@ -287,7 +289,10 @@ class Bus:
     def _on_publish(
         self, _client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties | None
     ) -> None:
-        self._post(self._acknowledged, mid)
+        self._acknowledged.append(mid)
+        if not self._settle_scheduled:
+            self._settle_scheduled = True
+            self._post(self._settle)
 
     def _post(self, call: Any, *arguments: Any) -> None:
         if not self._loop.is_closed():
@@ -312,10 +317,13 @@ class Bus:
         self.subscribed.clear()
         self._fail_outstanding()
 
-    def _acknowledged(self, mid: int) -> None:
-        future = self._outstanding.get(mid)
-        if future is not None and not future.done():
-            future.set_result(None)
+    def _settle(self) -> None:
+        # Before the first is taken: what comes after the last was taken then wakes us again.
+        self._settle_scheduled = False
+        while self._acknowledged:
+            future = self._outstanding.get(self._acknowledged.popleft())
+            if future is not None and not future.done():
+                future.set_result(None)
 
     def _fail_outstanding(self) -> None:
         for future in self._outstanding.values():
