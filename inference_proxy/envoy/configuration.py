@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference_proxy.envoy.script import script
+from inference_proxy.refusals import no_server, too_much
 from inference_proxy.relaying import SERVICE
 
 PROXY = "proxy"
@@ -23,9 +24,7 @@ _NAMESPACE, _MARK = "tradewind", "way"
 _LARGEST_MESSAGE = 2**31 - 1 + 5
 _NO_LIMIT = 2**32 - 1
 _CONNECT_TIMEOUT = "1s"
-_TRITON_AWAY = "the inference server does not answer: try again when it is back"
 _PROXY_AWAY = "the proxy's own process does not answer: try again when it is back"
-_TOO_MANY = "too many requests are in flight: try again later"
 
 # What a load balancer asks may be answered by Triton while this process is away: requests are served all the same.
 _ASKED_OF_EITHER = (
@@ -97,7 +96,7 @@ def bootstrap(places: Places, host: str, port: int, clusters: Mapping[str, Seque
         "node": {"id": "tradewind", "cluster": "tradewind"},
         "admin": {"address": {"pipe": {"path": str(places.admin), "mode": 0o600}}},
         "static_resources": {
-            "listeners": [_listener(places, host, port)],
+            "listeners": [_listener(places, host, port, at_most)],
             "clusters": [
                 *(_triton(places, name, addresses, at_most, pushed=pushed) for name, addresses in clusters.items()),
                 _proxy(places),
@@ -107,7 +106,7 @@ def bootstrap(places: Places, host: str, port: int, clusters: Mapping[str, Seque
     }
 
 
-def _listener(places: Places, host: str, port: int) -> Any:
+def _listener(places: Places, host: str, port: int, at_most: int | None) -> Any:
     return {
         "name": "public",
         "address": _address(f"{host}:{port}"),
@@ -119,7 +118,7 @@ def _listener(places: Places, host: str, port: int) -> Any:
                 "filters": [
                     {
                         "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": _connection_manager(places),
+                        "typed_config": _connection_manager(places, at_most),
                     }
                 ]
             }
@@ -127,7 +126,7 @@ def _listener(places: Places, host: str, port: int) -> Any:
     }
 
 
-def _connection_manager(places: Places) -> Any:
+def _connection_manager(places: Places, at_most: int | None) -> Any:
     return {
         "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "public",
@@ -140,7 +139,7 @@ def _connection_manager(places: Places) -> Any:
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "skip_xff_append": True,
-        "local_reply_config": {"mappers": _local_replies()},
+        "local_reply_config": {"mappers": _local_replies(at_most)},
         "rds": {
             "route_config_name": "decisions",
             "config_source": _pushed(places, places.routes),
@@ -174,7 +173,7 @@ def _connection_manager(places: Places) -> Any:
     }
 
 
-def _local_replies() -> list[Any]:
+def _local_replies(at_most: int | None) -> list[Any]:
     """What Envoy says by itself, in words for a caller."""
     straight = {
         "metadata_filter": {
@@ -193,8 +192,8 @@ def _local_replies() -> list[Any]:
     }
     overflow = {"response_flag_filter": {"flags": ["UO"]}}
     return [
-        {"filter": overflow, "body": {"inline_string": _TOO_MANY}},
-        {"filter": {"and_filter": {"filters": [unavailable, straight]}}, "body": {"inline_string": _TRITON_AWAY}},
+        *([{"filter": overflow, "body": {"inline_string": too_much(at_most).text}}] if at_most else []),
+        {"filter": {"and_filter": {"filters": [unavailable, straight]}}, "body": {"inline_string": no_server().text}},
         {"filter": unavailable, "body": {"inline_string": _PROXY_AWAY}},
     ]
 

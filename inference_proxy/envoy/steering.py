@@ -17,6 +17,7 @@ from inference_proxy.envoy.told import Terms, table
 from inference_proxy.envoy.writers import Writers
 from inference_proxy.intervals import Intervals
 from inference_proxy.ledger import Ledger
+from inference_proxy.refusals import too_much
 from inference_proxy.routes import FamilyRoute
 from inference_proxy.settings import ProxySettings
 from inference_proxy.tallies import Tallies
@@ -54,6 +55,7 @@ class Steering:
             receipts=settings.proxy_receipts,
             tenant_key=settings.proxy_tenant_key,
             tenants=settings.proxy_tenants,
+            too_much=None if settings.proxy_in_flight is None else too_much(settings.proxy_in_flight).text,
         )
         self._reasons: dict[tuple[str, str, str], str] = {}
         self.writers = Writers(

@@ -34,6 +34,8 @@ class Terms:
     receipts: bool
     tenant_key: str
     tenants: int
+    too_much: str | None = None
+    """What is said of a request beyond the limit in flight, where there is one."""
 
     def as_mapping(self) -> dict[str, Any]:
         """The fields as the Lua reads them."""
@@ -43,6 +45,7 @@ class Terms:
             "receipts": self.receipts,
             "tenant_key": self.tenant_key,
             "tenants": self.tenants,
+            **({"too_much": self.too_much} if self.too_much is not None else {}),
         }
 
 

@@ -11,6 +11,7 @@ local tenants = require("tradewind.tenants")
 local NAMESPACE = "tradewind"
 local FRESH_US = 5000
 local MARKS_KEPT = 1024
+local UNAVAILABLE, EXHAUSTED = "14", "8"
 local UNRECORDED = "the proxy's accounts cannot be written: free its spool's disk"
 
 local front = {
@@ -168,8 +169,16 @@ end
 
 -- Withholds an answer whose record the disk did not take.
 local function refuse(trailers)
-  trailers:replace("grpc-status", "14")
+  trailers:replace("grpc-status", UNAVAILABLE)
   trailers:replace("grpc-message", UNRECORDED)
+end
+
+-- An answer without a message is an error. Envoy calls its own limit UNAVAILABLE; for clients it is another one.
+local function say_exhausted(handle)
+  local told = front.state.table
+  if not told or not told.too_much then return end
+  local headers = handle:headers()
+  if headers:get("grpc-message") == told.too_much then headers:replace("grpc-status", EXHAUSTED) end
 end
 
 function front.on_response(handle)
@@ -185,7 +194,8 @@ function front.on_response(handle)
     if told.receipts then write_receipt(handle, receipt.parameters) end
   end
   local trailers = handle:trailers()
-  if not trailers or trailers:get("grpc-status") ~= "0" then return end
+  if not trailers then return say_exhausted(handle) end
+  if trailers:get("grpc-status") ~= "0" then return end
   if not lane then return refuse(trailers) end
   if not front.writer then front.writer = spool.writer(told.spool, told.segment_bytes) end
   if not spool.record(front.writer, lane, interval, way.tenant, now_us, receipt) then return refuse(trailers) end

@@ -246,4 +246,34 @@ async def test_tenants_are_told_apart(settings: ProxySettings) -> None:
         await eventually(lambda: stored(proxy) == 5)
         with reading(proxy.engine) as connection:
             query = select(unattributed.c.tenant, func.sum(unattributed.c.inferences)).group_by(unattributed.c.tenant)
-            assert dict(connection.execute(query)) == {"a": 2, "b": 1, "other": 1, "": 1}
+            assert dict(connection.execute(query).all()) == {"a": 2, "b": 1, "other": 1, "": 1}
+
+
+async def test_more_in_flight_than_admitted_is_refused(settings: ProxySettings) -> None:
+    own = settings.model_copy(update={"proxy_in_flight": 1})
+    async with running(own) as proxy, grpc.aio.insecure_channel(own.proxy_listen) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        slow = asyncio.ensure_future(_whole(stub, infer_request("ident", wait_s="1")))
+        code = None
+        async with asyncio.timeout(20):
+            while code is None:
+                try:
+                    await stub.ModelInfer(infer_request("ident"))
+                except grpc.aio.AioRpcError as error:
+                    code, text = error.code(), error.details()
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert text == "the proxy has its limit of 1 requests in flight: try again later"
+        await slow
+        assert straight(proxy) >= 1
+
+
+async def test_a_deadline_is_kept_and_what_nobody_waited_for_is_not_recorded(fronted: Proxy, client: Any) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await client.ModelInfer(infer_request("ident", wait_s="1"), timeout=0.2)
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await client.ModelInfer(infer_request("ident"))
+    assert straight(fronted) == 1
+
+
+async def _whole(stub: Any, request: service_pb2.ModelInferRequest) -> None:
+    await stub.ModelInfer(request)
