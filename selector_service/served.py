@@ -17,6 +17,9 @@ LONGEST_REPORTER = 128
 MOST_INFERENCES = 10**12
 LARGEST_SEQUENCE = 2**63 - 1
 
+PATIENCE_S = 1.0
+"""How long a decision waits for the totals of what was served."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedCount:
@@ -36,6 +39,8 @@ class ServedReports:
         self._store = store
         self._catalogue = catalogue
         self._clock = clock
+        self._asking: asyncio.Task[dict[Pair, dict[str, int]]] | None = None
+        self._slow = False
 
     async def take(self, reporter: str, sequence: int, counts: Iterable[ServedCount]) -> bool:
         """True when it was counted now; NotReady while the database is away: report it again under its number."""
@@ -64,8 +69,15 @@ class ServedReports:
         return check_zone(count.zone), count.family, count.variant
 
     async def totals(self) -> Mapping[Pair, Mapping[str, int]] | None:
-        """Inferences ever reported per variant; None while the database is away."""
+        """Inferences ever reported per variant; None while the database is away: decisions do not wait for it."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(asyncio.to_thread(self._store.served_totals))
+        await asyncio.wait({self._asking}, timeout=PATIENCE_S if not self._slow else 0.0)
+        self._slow = not self._asking.done()
+        if self._slow:
+            return None
+        asked, self._asking = self._asking, None
         try:
-            return await asyncio.to_thread(self._store.served_totals)
+            return asked.result()
         except SQLAlchemyError:
             return None

@@ -56,7 +56,9 @@ class SelectorService:
         self.board = Board(self._window_readings, self._without_reading, [desk.name for desk in desks])
         self._keeper = Storekeeper(self.store)
         reports = ServedReports(self.store, catalogue, clock)
-        self._follower = Follower(self.selector, self._keeper, self, Arrivals(self.metrics.refused.inc).readings, clock)
+        self._follower = Follower(
+            self.selector, self._keeper, self, Arrivals(self.metrics.refused.inc).readings, clock, reports.totals
+        )
         self.bus = Bus(
             parse_broker_url(settings.broker_url),
             f"selector-{settings.selector_session or uuid4().hex[:12]}",
