@@ -42,6 +42,12 @@ class Desk:
     policy_key: str = ""
     """The policy with its options: what another one remembered is not for it."""
     hold_when_stale: bool = True
+    zones: Mapping[str, "Desk"] = field(default_factory=dict)
+    """Zones in which another policy decides for the family."""
+
+    def of(self, zone: str) -> "Desk":
+        """The desk that decides in a zone."""
+        return self.zones.get(zone, self)
 
     def without_reading(self, zone: str, moment: datetime, window: timedelta) -> Decision:
         """The fallback variant: nothing was ever heard of the zone."""

@@ -68,7 +68,8 @@ class Selector:
     @property
     def learns(self) -> bool:
         """True when a policy remembers, and so may look at what was served."""
-        return any(desk.policy.initial_state() for desk in self.desks.values())
+        desks = [each for desk in self.desks.values() for each in (desk, *desk.zones.values())]
+        return any(desk.policy.initial_state() for desk in desks)
 
     @property
     def zones(self) -> tuple[str, ...]:
@@ -99,7 +100,7 @@ class Selector:
         """The decisions of these zones that differ from those in force."""
         proposals: list[Proposal] = []
         for zone in zones:
-            for desk in self.desks.values():
+            for desk in (each.of(zone) for each in self.desks.values()):
                 try:
                     proposal = self._propose(self._history(zone), desk, now)
                 except Exception:
@@ -183,7 +184,7 @@ class Selector:
 
     def without_reading(self, zone: str, family: str, now: datetime) -> Decision:
         """The answer for a zone nobody has heard of: the fallback, unnumbered."""
-        return self.desks[family].without_reading(zone, now, self.rule.window)
+        return self.desks[family].of(zone).without_reading(zone, now, self.rule.window)
 
     def window_readings(self, zones: Iterable[str], now: datetime) -> list[Reading]:
         """The readings that count in the window up to now, zone by zone in order of time."""

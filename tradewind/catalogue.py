@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tradewind.errors import InvalidInput, NotFound
+from tradewind.readings import check_zone
 from tradewind.units import energy_uj_from_mj
 
 Name = Annotated[str, Field(min_length=1, max_length=1024)]
@@ -72,6 +73,32 @@ class Variant(_Strict):
     p95_latency_ms: Figure | None = None
 
 
+class PolicyWord(_Strict):
+    """Which policy decides, by the word that settings use, with its options."""
+
+    name: Name
+    options: dict[Name, str | int | float] = {}
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The options as every policy takes them."""
+        return {key: str(value) for key, value in self.options.items()}
+
+
+class FamilyPolicy(PolicyWord):
+    """A family's own policy, and that of zones where another one decides."""
+
+    zones: dict[str, PolicyWord] = {}
+
+    @field_validator("zones")
+    @classmethod
+    def _zones_are_names(cls, zones: dict[str, PolicyWord]) -> dict[str, PolicyWord]:
+        try:
+            return {check_zone(zone): word for zone, word in zones.items()}
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+
+
 class Family(_Strict):
     """A virtual model: what clients ask for. `pool` names the variants that may answer."""
 
@@ -79,6 +106,8 @@ class Family(_Strict):
     pool: Annotated[list[Name], Field(min_length=1)]
     fallback: Name | None = None
     """Serves when nothing was ever decided; the permitted variant of least energy unless said otherwise."""
+    policy: FamilyPolicy | None = None
+    """What decides for this family; the selector's settings say it where there is none."""
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     notes: str = ""
 

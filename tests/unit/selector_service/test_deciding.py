@@ -4,16 +4,31 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from selector_service.deciding import Desk
 from selector_service.desks import open_desks
 from selector_service.zone_history import Outlook
 from tests.integration.selector_service.parts import CATALOGUE
 from tests.unit.selector_service.test_zone_history import START, a_reading
 from tradewind.catalogue import parse_catalogue
 from tradewind.decisions import DecisionReason, RangeSummary, Share
-from tradewind.errors import StartupError
+from tradewind.errors import InvalidInput, StartupError
 
 WINDOW = timedelta(hours=24)
 RANGE = RangeSummary(100.0, 300.0, WINDOW, 48, full=True)
+_SPARE = "      spare: {energy_mj: {value: 900, provenance: published}, error: {value: 6, provenance: published}}"
+SPARE = CATALOGUE.replace("      large:", f"{_SPARE}\n      large:")
+OWN = """
+      name: fixed
+      options: {variant: huge}
+      zones:
+        FR: {name: target-error, options: {target_error: 9}}"""
+
+
+def with_policy(policy: str) -> str:
+    """The catalogue with a policy of the digits' own."""
+    return CATALOGUE.replace("    pool: [tiny, huge]", f"    pool: [tiny, huge]\n    policy: {policy}")
+
+
 NOW = datetime(2023, 6, 1, 0, 10, tzinfo=UTC)
 
 
@@ -54,10 +69,59 @@ def test_without_any_reading_the_fallback_serves() -> None:
     ("policy", "options", "says"),
     [
         ("best", {}, "policy 'best' is unknown"),
-        ("fixed", {"variant": "large"}, "family digits: policy fixed: large is not in the pool"),
+        ("fixed", {"variant": "giant"}, "family digits: policy fixed: giant is not in the pool"),
+        ("fixed", {"variant": "spare"}, "family resnet: policy fixed: spare is not in the pool"),
         ("proportional", {"speed": "1"}, "speed"),
     ],
 )
 def test_a_policy_that_cannot_decide_is_a_startup_error(policy: str, options: dict[str, str], says: str) -> None:
-    with pytest.raises(StartupError, match=says):
-        open_desks(parse_catalogue(CATALOGUE), policy, options)
+    with pytest.raises(StartupError, match=f"^TRADEWIND_SELECTOR_POLICY and .* cannot be used: .*{says}"):
+        open_desks(parse_catalogue(SPARE), policy, options)
+
+
+def choices(desks: list[Desk], zone: str = "GB") -> dict[str, tuple[str, str]]:
+    """Per family the policy and the variant for the top of the range."""
+    outlook = Outlook(a_reading(0, 300.0), False, RANGE, ())
+    made = [(desk.of(zone), desk.of(zone).policy.initial_state()) for desk in desks]
+    decisions = [desk.select(outlook, NOW, state, {})[0] for desk, state in made]
+    return {each.family: (each.policy, each.heaviest_variant) for each in decisions}
+
+
+def test_one_variant_for_all_is_kept_where_there_is_one() -> None:
+    desks = open_desks(parse_catalogue(CATALOGUE), "fixed", {"variant": "large"})
+    assert choices(desks) == {"resnet": ("fixed", "large"), "digits": ("fixed", "tiny")}
+
+
+def test_the_catalogue_says_a_familys_own_policy_and_that_of_a_zone() -> None:
+    desks = open_desks(parse_catalogue(with_policy(OWN)), "proportional", {})
+    assert choices(desks) == {"resnet": ("proportional", "small"), "digits": ("fixed", "huge")}
+    assert choices(desks, "FR") == {"resnet": ("proportional", "small"), "digits": ("target-error", "tiny")}
+    assert desks[0].policy_key != desks[0].of("FR").policy_key
+    assert desks[0].of("FR").without_reading("FR", NOW, WINDOW).policy == "target-error"
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("{name: best}", "policy 'best' is unknown"),
+        ("{name: fixed, options: {variant: small}}", "policy fixed: small is not in the pool"),
+        ("{name: target-error}", "needs the option target_error"),
+        ("{name: fixed, zones: {FR: {name: proportional, options: {speed: 1}}}}", "no option speed"),
+    ],
+)
+def test_a_familys_policy_that_cannot_decide_names_the_family(policy: str, says: str) -> None:
+    with pytest.raises(StartupError, match=f"^the catalogue's policy cannot be used: family digits: .*{says}"):
+        open_desks(parse_catalogue(with_policy(policy)), "proportional", {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("{options: {}}", "families.digits.policy.name"),
+        ("{name: fixed, zones: {a b: {name: fixed}}}", "'a b' is not a zone's name"),
+        ("{name: fixed, variant: huge}", "families.digits.policy.variant"),
+    ],
+)
+def test_a_familys_policy_that_is_not_written_rightly_names_the_field(policy: str, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        parse_catalogue(with_policy(policy))
