@@ -58,10 +58,9 @@ class Places:
         """The routes with the decisions in force."""
         return self.pushed / "routes.json"
 
-    @property
-    def endpoints(self) -> Path:
-        """Which Tritons have which variant."""
-        return self.pushed / "endpoints.json"
+    def endpoints(self, cluster: str) -> Path:
+        """Which Tritons have a variant."""
+        return self.pushed / f"{cluster}.json"
 
     @property
     def writers(self) -> Path:
@@ -207,7 +206,7 @@ def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | 
         "circuit_breakers": {"thresholds": [_thresholds(at_most)]},
     }
     if pushed:
-        cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": _pushed(places, places.endpoints)}}
+        cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": _pushed(places, places.endpoints(name))}}
     else:
         cluster |= {"type": _kind(addresses), "load_assignment": assignment(name, addresses)}
     if pushed or len(addresses) > 1:
@@ -292,7 +291,20 @@ def _pushed(places: Places, path: Path) -> Any:
 def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
     """The routes' file: marked requests to their cluster, all else to this process, and the table for the Lua."""
     infer = f"/{SERVICE}/ModelInfer"
-    retry = {"retry_on": "connect-failure,refused-stream", "num_retries": 1}
+    retry = {
+        "retry_on": "connect-failure,refused-stream",
+        "num_retries": 1,
+        # Elsewhere, where there is an elsewhere.
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": {
+                    "@type": f"{_TYPE}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": 5,
+    }
     # A deadline of the client's is kept; there is no other.
     unhurried = {"timeout": "0s", "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
     # Envoy copies a route's metadata whenever it is read: what is read for every request is kept small.
@@ -355,15 +367,10 @@ def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
     }
 
 
-def pushed_endpoints(clusters: Mapping[str, Sequence[str]], revision: str) -> Any:
-    """The endpoints' file: where each cluster's variant is ready."""
-    return {
-        "version_info": revision,
-        "resources": [
-            {"@type": f"{_TYPE}.config.endpoint.v3.ClusterLoadAssignment", **assignment(name, addresses)}
-            for name, addresses in clusters.items()
-        ],
-    }
+def pushed_endpoints(name: str, addresses: Sequence[str], revision: str) -> Any:
+    """A cluster's file: where its variant is ready."""
+    resource = {"@type": f"{_TYPE}.config.endpoint.v3.ClusterLoadAssignment", **assignment(name, addresses)}
+    return {"version_info": revision, "resources": [resource]}
 
 
 def assignment(name: str, addresses: Sequence[str]) -> Any:

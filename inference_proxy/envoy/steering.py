@@ -63,7 +63,7 @@ class Steering:
         )
         self.process = EnvoyProcess(self.places, find_binary(), settings.proxy_envoy_workers)
         self._told: Any = None
-        self._assigned: Any = None
+        self._assigned: dict[str, list[str]] = {}
         self._pushes = 0
         self.port = 0
 
@@ -150,9 +150,11 @@ class Steering:
             self._clusters[target_key(target)]: [endpoint.grpc_address for endpoint in target.endpoints]
             for target in self._targets()
         }
-        if assigned != self._assigned:
-            self._assigned = assigned
-            _swap(self.places.endpoints, pushed_endpoints(assigned, f"{time.time_ns():x}"))
+        for cluster, addresses in assigned.items():
+            if self._assigned.get(cluster) != addresses:
+                self._assigned[cluster] = addresses
+                content = pushed_endpoints(cluster, addresses, f"{time.time_ns():x}")
+                _swap(self.places.endpoints(cluster), content)
 
     def _targets(self) -> list[Target]:
         return [target for route in self._routes.values() if isinstance(route, FamilyRoute) for target in route.targets]

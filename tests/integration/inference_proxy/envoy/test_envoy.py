@@ -277,3 +277,30 @@ async def test_a_deadline_is_kept_and_what_nobody_waited_for_is_not_recorded(fro
 
 async def _whole(stub: Any, request: service_pb2.ModelInferRequest) -> None:
     await stub.ModelInfer(request)
+
+
+async def test_of_two_tritons_the_one_that_is_left_serves(
+    models: Triton, own_models: Triton, settings: ProxySettings
+) -> None:
+    both = {
+        "proxy_triton_grpc": f"{own_models.grpc},{models.grpc}",
+        "proxy_triton_http": f"{own_models.http},{models.http}",
+    }
+    own = settings.model_copy(update=both)
+    async with running(own) as proxy, grpc.aio.insecure_channel(own.proxy_listen) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for _ in range(20):
+            await stub.ModelInfer(infer_request("ident"))
+        own_models.child.kill()
+        ends = [await _end_of(stub.ModelInfer(infer_request("ident"))) for _ in range(200)]
+        failed = ends.count(grpc.StatusCode.UNAVAILABLE)
+        # What was in flight when it died; a connection that is refused is tried again elsewhere.
+        assert failed <= 2
+        assert ends.count(grpc.StatusCode.OK) == 200 - failed
+        await served_by(stub, "small")
+        assert straight(proxy) == 20 + 200 - failed + 1
+
+
+async def _end_of(call: Any) -> grpc.StatusCode:
+    code: grpc.StatusCode = await call.code()
+    return code
