@@ -6,6 +6,8 @@ forgotten here and is its publisher's to say again, so that nothing old is sent 
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -30,6 +32,9 @@ log = get_logger(__name__)
 
 SESSION_EXPIRY_S = 7 * 24 * 3600
 """How long a broker keeps what a persistent session has missed."""
+
+
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,19 @@ class Message:
     """Which connection brought it: an acknowledgement on a later one would name a stranger's packet."""
 
 
+def _send_at_once(_client: mqtt.Client, _data: Any, connection: Any) -> None:
+    # Otherwise the second of two small packets waits for the first to be acknowledged: 40 ms and more.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _acknowledge_at_once(client: mqtt.Client) -> None:
+    # A broker that does not send at once either waits for this, again 40 ms. Linux forgets the option: say it each time.
+    connection: Any = client.socket()
+    if connection is not None and _QUICK_ACK is not None:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+
+
 class Bus:
     """One connection to the broker, kept up by paho in a thread of its own; all methods are for the event loop."""
 
@@ -159,6 +177,7 @@ class Bus:
         if self._status_topic:
             client.will_set(self._status_topic, b"offline", qos=1, retain=True)
         client.reconnect_delay_set(min_delay=1, max_delay=10)
+        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -278,7 +297,8 @@ class Bus:
     ) -> None:
         self._post(self._disconnected)
 
-    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        _acknowledge_at_once(client)
         self._inbox.append(
             Message(message.topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection)
         )
@@ -287,8 +307,9 @@ class Bus:
             self._post(self._arrived.set)
 
     def _on_publish(
-        self, _client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties | None
+        self, client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties | None
     ) -> None:
+        _acknowledge_at_once(client)
         self._acknowledged.append(mid)
         if not self._settle_scheduled:
             self._settle_scheduled = True
