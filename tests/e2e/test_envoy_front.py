@@ -162,6 +162,7 @@ def recorded(engine: Engine) -> int:
         )
 
 
+@pytest.mark.timeout(500)
 def test_answered_within_recorded_within_executed(
     life: Life, models: Triton, capsys: pytest.CaptureFixture[str]
 ) -> None:
