@@ -7,7 +7,7 @@ a time while the limit is what holds it back: additive up, multiplicative down, 
 
 from dataclasses import dataclass, field
 
-_WINDOW = 64
+_WINDOW = 32
 _SHRINK_AT_MOST = 0.5
 _HEADROOM = 0.8
 """Below this share of the limit there is room to grow."""

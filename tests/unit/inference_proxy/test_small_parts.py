@@ -131,7 +131,7 @@ def test_without_limits_there_is_always_room() -> None:
 
 def test_latency_above_the_limit_shrinks_what_may_be_in_flight() -> None:
     pressure = Pressure(latency_limit_s=0.1, in_flight=64)
-    for _ in range(64):
+    for _ in range(32):
         pressure.finished(0.2, 1.0)
     assert pressure.limit == 32
     assert not pressure.has_room(1.0)
@@ -139,21 +139,21 @@ def test_latency_above_the_limit_shrinks_what_may_be_in_flight() -> None:
 
 def test_it_grows_back_one_by_one_and_only_while_it_holds_something_back() -> None:
     pressure = Pressure(latency_limit_s=0.1, in_flight=8)
-    for _ in range(64):
+    for _ in range(32):
         pressure.finished(0.2, 1.0)
     assert pressure.limit == 4
-    for _ in range(64):
+    for _ in range(32):
         pressure.finished(0.01, 1.0)
     assert pressure.limit == 4
     assert not pressure.has_room(1.0)
-    for _ in range(64):
+    for _ in range(32):
         pressure.finished(0.01, 1.0)
     assert pressure.limit == 5
 
 
 def test_a_variant_that_rested_is_tried_afresh() -> None:
     pressure = Pressure(latency_limit_s=0.1, in_flight=1)
-    for _ in range(64):
+    for _ in range(32):
         pressure.finished(9.0, 1.0)
     assert not pressure.has_room(1.1)
     assert pressure.has_room(60.0)
