@@ -108,7 +108,7 @@ def _send_at_once(_client: mqtt.Client, _data: Any, connection: Any) -> None:
 
 
 def _acknowledge_at_once(client: mqtt.Client) -> None:
-    # A broker that does not send at once either waits for this, again 40 ms. Linux forgets the option: say it each time.
+    # A broker that does not send at once either waits for this, again 40 ms. Linux forgets the option each time.
     connection: Any = client.socket()
     if connection is not None and _QUICK_ACK is not None:
         with contextlib.suppress(OSError):
