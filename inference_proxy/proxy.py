@@ -14,12 +14,14 @@ from inference_proxy.endpoints import parse_endpoints
 from inference_proxy.envoy.steering import Steering
 from inference_proxy.flusher import Flusher
 from inference_proxy.following import Following
+from inference_proxy.forces import Forces
 from inference_proxy.front import Front
 from inference_proxy.http.front import HttpFront
 from inference_proxy.inferring import Inferring, Route, Rules
 from inference_proxy.intervals import Intervals
 from inference_proxy.ledger import Ledger
 from inference_proxy.metrics import TallyCollector, serve_metrics
+from inference_proxy.operations import OperationsServicer
 from inference_proxy.readiness import Readiness
 from inference_proxy.relaying import SERVICE
 from inference_proxy.reporting import Reporting
@@ -34,12 +36,14 @@ from inference_proxy.virtual_models import VirtualModels
 from tradewind.catalogue import find_catalogue
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
-from tradewind.rpc.v1 import emissions_pb2, emissions_pb2_grpc
+from tradewind.rpc.v1 import emissions_pb2, emissions_pb2_grpc, operations_pb2, operations_pb2_grpc
 from tradewind.serving import ErrorsMapped, Server
 
 log = get_logger(__name__)
 
 EMISSIONS = emissions_pb2.DESCRIPTOR.services_by_name["Emissions"].full_name
+OPERATIONS = operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name
+NAMES = (SERVICE, EMISSIONS, OPERATIONS)
 
 
 class Proxy:
@@ -75,6 +79,7 @@ class Proxy:
             settings.proxy_flush_interval.total_seconds(),
             settings.proxy_retention,
         )
+        self.forces = Forces(settings.proxy_spool_directory / "operations.jsonl", self.families)
         self.accounting = Accounting(self.spool, self.tallies)
         self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
         self.readiness = Readiness(self.endpoints, self.targets)
@@ -100,6 +105,7 @@ class Proxy:
         await asyncio.to_thread(check_database, self.engine)
         await self.readiness.start()
         self.spool.open()
+        self.forces.restore()
         self.flusher.start()
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
@@ -124,7 +130,7 @@ class Proxy:
         grace_s = self.settings.proxy_drain.total_seconds()
         if self.envoy is not None:
             await self.envoy.stop(grace_s)
-        await asyncio.gather(self.server.drain([SERVICE, EMISSIONS], grace_s), self.http.drain(grace_s))
+        await asyncio.gather(self.server.drain(NAMES, grace_s), self.http.drain(grace_s))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -153,13 +159,16 @@ class Proxy:
             EmissionsServicer(self.engine, self.catalogue, self._pending_inferences),
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # all that generated code uses of a server
         )
+        operations_pb2_grpc.add_OperationsServicer_to_server(
+            OperationsServicer(self.forces, self.families),
+            ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # as above
+        )
 
     async def _listen(self) -> int:
         """Serves, behind Envoy where that takes requests first; the public port."""
-        names = [SERVICE, EMISSIONS]
         if self.envoy is None:
-            return await self.server.start(self.settings.proxy_listen, names)
-        await self.server.start(self.envoy.listen, names, announce=False)
+            return await self.server.start(self.settings.proxy_listen, NAMES)
+        await self.server.start(self.envoy.listen, NAMES, announce=False)
         port = await self.envoy.start()
         self._begin(self.envoy.steer())
         self._begin(self.envoy.watch())

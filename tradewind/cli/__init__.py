@@ -6,6 +6,7 @@ import typer
 
 from tradewind.cli import carbon, catalogue, models, simulate, stack
 from tradewind.cli.explain import explain
+from tradewind.cli.force import force, release
 from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
 from tradewind.cli.profile import profile
@@ -21,6 +22,8 @@ app = typer.Typer(
 app.command()(stack.demo)
 app.command()(stack.up)
 app.command()(report)
+app.command()(force)
+app.command()(release)
 app.command()(explain)
 app.add_typer(simulate.app, name="simulate")
 app.command()(profile)

@@ -1,0 +1,91 @@
+"""The `Operations` service: an operator's switches."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+from inference_proxy.forces import Forces, Operation
+from inference_proxy.routes import FamilyRoute
+from tradewind import messages
+from tradewind.database import from_microseconds
+from tradewind.errors import InvalidInput
+from tradewind.rpc.v1 import operations_pb2, operations_pb2_grpc
+
+_USUAL, _MOST = 100, 1_000
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):
+    """Forces, releases and shows families."""
+
+    def __init__(self, forces: Forces, families: Mapping[str, FamilyRoute]) -> None:
+        self._forces, self._families = forces, families
+
+    async def ForceVariant(  # noqa: N802 -- the proto's name
+        self,
+        request: operations_pb2.ForceVariantRequest,
+        context: Context,  # noqa: ARG002
+    ) -> operations_pb2.ForceVariantResponse:
+        """Serves a family by one variant until a time."""
+        if not request.HasField("until"):
+            raise InvalidInput("until is missing: say when the force ends")
+        until = messages.moment(request.until)
+        self._forces.force(request.family, request.variant, until, request.operator, request.why)
+        return operations_pb2.ForceVariantResponse()
+
+    async def ReleaseVariant(  # noqa: N802 -- the proto's name
+        self,
+        request: operations_pb2.ReleaseVariantRequest,
+        context: Context,  # noqa: ARG002
+    ) -> operations_pb2.ReleaseVariantResponse:
+        """Ends a force before its time."""
+        released = self._forces.release(request.family, request.operator, request.why)
+        return operations_pb2.ReleaseVariantResponse(released=released)
+
+    async def ListStates(  # noqa: N802 -- the proto's name
+        self,
+        request: operations_pb2.ListStatesRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> operations_pb2.ListStatesResponse:
+        """How each family stands now."""
+        return operations_pb2.ListStatesResponse(states=[_state(each) for each in self._families.values()])
+
+    async def ListOperations(  # noqa: N802 -- the proto's name
+        self,
+        request: operations_pb2.ListOperationsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> operations_pb2.ListOperationsResponse:
+        """What operators did, newest first."""
+        if not 0 <= request.at_most <= _MOST:
+            raise InvalidInput(f"at_most {request.at_most} is out of range: use 1 to {_MOST}, or 0 for {_USUAL}")
+        found = await asyncio.to_thread(self._forces.operations, request.at_most or _USUAL)
+        return operations_pb2.ListOperationsResponse(operations=[_operation(each) for each in found])
+
+
+def _state(family: FamilyRoute) -> operations_pb2.FamilyState:
+    force = family.force
+    if force is not None and force.until_us <= time.time_ns() // 1_000:
+        force = None
+    return operations_pb2.FamilyState(
+        family=family.name,
+        decision=family.decision.id if family.decision is not None else "",
+        ready=[target.variant for target in family.targets if target.ready],
+        forced_variant=force.variant if force is not None else None,
+        forced_until=messages.timestamp(from_microseconds(force.until_us)) if force is not None else None,
+    )
+
+
+def _operation(operation: Operation) -> operations_pb2.Operation:
+    return operations_pb2.Operation(
+        at=messages.timestamp(operation.at),
+        action=operation.action,
+        family=operation.family,
+        variant=operation.variant,
+        until=messages.timestamp(operation.until) if operation.until is not None else None,
+        operator=operation.operator,
+        why=operation.why,
+    )
