@@ -5,6 +5,7 @@ interval of one run may be believed by someone who never makes a second.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
@@ -17,6 +18,7 @@ from profiler.meters.choose import choose_meter
 from profiler.plan import Cell, Goal
 from profiler.served_model import connect, describe_model
 from profiler.statistics import Estimate, estimate_mean
+from tradewind.errors import TradewindError
 
 Run = Mapping[Cell, Estimate]
 
@@ -81,4 +83,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TradewindError as error:
+        sys.exit(f"repeatability: {error}")
