@@ -24,6 +24,9 @@ SQLITE, POSTGRES = "sqlite", "postgres"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _LOOK_EVERY_S = 0.2
 
+_REPORT_S, _SHORTEST_REPORT_S = 300.0, 0.05
+"""How often the selector is told what was served, in the trace's time and at the least."""
+
 
 PartT = TypeVar("PartT")
 
@@ -201,7 +204,7 @@ class Stack:
                 "TRADEWIND_CARBON_REPLAY_FILE": str(replay.file.resolve()),
                 "TRADEWIND_CARBON_REPLAY_ZONE": self.options.zone,
                 "TRADEWIND_CARBON_REPLAY_SPEED": repr(replay.speed),
-                "TRADEWIND_CARBON_REPLAY_BACKFILL": f"{replay.backfill_s:g}s",
+                "TRADEWIND_CARBON_REPLAY_BACKFILL": f"{replay.backfill_s:f}s",
             }
         carbon = self._service("carbon_service", own, "TRADEWIND_CARBON_LISTEN")
         (carbon.port,) = free_ports(1)
@@ -210,7 +213,7 @@ class Stack:
     def _selector(self, carbon: str) -> Service:
         own = {
             "TRADEWIND_SELECTOR_ZONES": self.options.zone,
-            "TRADEWIND_SELECTOR_WINDOW": f"{self.options.window_s:g}s",
+            "TRADEWIND_SELECTOR_WINDOW": f"{self.options.window_s:f}s",
             "TRADEWIND_SELECTOR_POLICY": self.options.policy,
             "TRADEWIND_SELECTOR_CARBON": carbon,
         }
@@ -225,6 +228,9 @@ class Stack:
             "TRADEWIND_PROXY_HTTP_LISTEN": "127.0.0.1:0",
             "TRADEWIND_PROXY_METRICS_PORT": "0",
         }
+        if (replay := self.options.replay) is not None:
+            # Feedback is as fast as the replay, or it would be of hours ago.
+            own["TRADEWIND_PROXY_REPORT_INTERVAL"] = f"{max(_SHORTEST_REPORT_S, _REPORT_S / replay.speed):f}s"
         if self.triton_http:
             own["TRADEWIND_PROXY_TRITON_HTTP"] = self.triton_http
             return self._service("inference_proxy", own, "TRADEWIND_PROXY_LISTEN", "TRADEWIND_PROXY_HTTP_LISTEN")
