@@ -72,6 +72,7 @@ class Comparison:
                 "used": series.used,
                 "refused": series.refused,
                 "missing": series.missing,
+                "implausible": series.implausible,
                 "duplicates": series.duplicates,
                 "scored": len(self.scored),
                 "interval_s": series.interval_s,

@@ -41,7 +41,9 @@ def _section(comparison: Comparison) -> str:
     title = "Synthetic June (not measured)" if synthetic else series.name
     note = '<p class="note">This intensity is synthetic: a formula, not a measurement.</p>' if synthetic else ""
     baseline = html.escape(comparison.ground.baseline)
-    left_out = f"{series.missing} had no value, {series.refused} were refused, {series.duplicates} were said again"
+    left_out = (
+        f"{series.missing} had no value, {series.implausible} were implausible, {series.duplicates} were said again"
+    )
     return (
         f"<h2>{html.escape(title)}</h2>{note}<p>{len(comparison.scored)} of {series.used} intervals are scored; "
         f"of {series.rows} rows {left_out}. Extra grams are against always {baseline}.</p>"

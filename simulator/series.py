@@ -21,8 +21,11 @@ class IntensitySeries:
     interval_s: int
     rows: int
     missing: int
-    refused: int
+    """Rows without a value."""
+    implausible: int
+    """Rows that the plausibility gate does not let through."""
     duplicates: int
+    """Rows of an interval that a later row speaks of too."""
     forecast_g_per_kwh: NDArray[np.float64] | None = None
     """What was forecast for the same rows, taken as known before; NaN where nothing was."""
 
@@ -30,6 +33,11 @@ class IntensitySeries:
     def used(self) -> int:
         """How many readings there are."""
         return len(self.times_s)
+
+    @property
+    def refused(self) -> int:
+        """How many rows were left out, for whatever reason: rows = used + refused."""
+        return self.missing + self.implausible + self.duplicates
 
     def reading(self, index: int) -> Reading:
         """One reading as a policy sees it."""
@@ -73,7 +81,7 @@ def series_of(trace: Trace, limits: GateLimits | None = None, forecast: Trace | 
         interval_s=trace.interval_s,
         rows=len(trace),
         missing=int(blank.sum()),
-        refused=int((~blank & ~accepted).sum()),
+        implausible=int((~blank & ~accepted).sum()),
         duplicates=len(kept) - len(rows),
         forecast_g_per_kwh=None if forecast is None else _at(forecast, trace.times_s[rows]),
     )

@@ -32,6 +32,6 @@ def synthetic_june() -> IntensitySeries:
         interval_s=_INTERVAL_S,
         rows=rows,
         missing=0,
-        refused=0,
+        implausible=0,
         duplicates=0,
     )

@@ -15,7 +15,7 @@ def comparison_table(comparison: Comparison) -> Table:
     label = "SYNTHETIC intensity, not measured" if series.name == SYNTHETIC_NAME else series.name
     title = (
         f"{label}: {len(comparison.scored)} of {series.used} intervals scored "
-        f"({series.rows} rows, {series.missing} without a value, {series.refused} refused); "
+        f"({series.rows} rows, {series.missing} without a value, {series.implausible} implausible); "
         f"extra against always {comparison.ground.baseline}"
     )
     table = Table(title=title, title_justify="left")

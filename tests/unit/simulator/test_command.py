@@ -58,7 +58,8 @@ def test_json_has_every_key(intensity: Path) -> None:
         }
         assert sum(row["share"].values()) == pytest.approx(1.0)
     figures = content["intensity"]
-    assert (figures["rows"], figures["used"], figures["missing"], figures["refused"]) == (71, 69, 1, 1)
+    assert (figures["rows"], figures["used"], figures["refused"]) == (71, 69, 2)
+    assert (figures["missing"], figures["implausible"], figures["duplicates"]) == (1, 1, 0)
     assert figures["scored"] == 69 - 24
     assert figures["interval_s"] == 3600
     assert content["rows"][0]["cee"] is None
@@ -113,7 +114,7 @@ def test_several_files_and_a_page(intensity: Path, tmp_path: Path) -> None:
     assert len(content["comparisons"]) == 2
     page = (report / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 8
-    assert "1 had no value, 1 were refused" in page
+    assert "1 had no value, 1 were implausible" in page
     assert "synthetic" not in page.lower()
 
 
