@@ -57,4 +57,5 @@ def costs_per_g_per_kwh(pool: tuple[OperatingPoint, ...]) -> list[float]:
     """For each step of the frontier: grams per point and million inferences at 1 g/kWh, rising from step to step."""
     frontier = frontier_of(pool)
     steps = zip(frontier.energy_steps_mj, frontier.error_steps, strict=True)
-    return [float(energy / error) * G_PER_POINT_PER_MILLION for energy, error in steps]
+    # Plain floats: a hopeless step may cost more than a float can say, and is then infinitely dear.
+    return [float(energy) / float(error) * G_PER_POINT_PER_MILLION for energy, error in steps]

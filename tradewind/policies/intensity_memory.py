@@ -37,6 +37,18 @@ def bin_of(intensity_g_per_kwh: float) -> int:
     return min(BINS - 1, max(0, int((math.log(max(intensity_g_per_kwh, 1e-9)) - _LOW) / BIN_WIDTH)))
 
 
+def centre_of(index: int) -> float:
+    """Logarithm of the intensity in the middle of a bin."""
+    return _LOW + BIN_WIDTH * (index + 0.5)
+
+
+def log_level(histogram: Histogram) -> tuple[float, float]:
+    """Mean and standard deviation of the logarithm of the intensities in the histogram."""
+    centres, total = _EDGES[:-1] + BIN_WIDTH / 2, max(histogram.sum(), 1e-300)
+    mean = float(histogram @ centres / total)
+    return mean, math.sqrt(max(0.0, float(histogram @ (centres - mean) ** 2 / total)))
+
+
 def shifted(histogram: Histogram, log_factor: float) -> Histogram:
     """The histogram as if every intensity had been larger by a factor."""
     cumulative = np.concatenate(([0.0], np.cumsum(histogram)))

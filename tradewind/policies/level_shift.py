@@ -15,6 +15,9 @@ LEAST_STEP = 0.3
 LARGEST_STEP = 1.2
 """Logarithms: a change by 35 % at least; above a factor of 3.3 it is taken for an error, not for a level."""
 TIMES_USUAL = 5.0
+_ALARM_DAYS = 60.0
+_BEYOND_LAST = 1.25
+"""A zone that steps often must step further: by this much more than the last time, which fades over two months."""
 _MEMORY_DAYS = 14.0
 _USUAL_DAYS = 10.0
 _KNOWN_DAYS = 2
@@ -30,7 +33,7 @@ class LevelShift:
 
 def initial_watch() -> dict[str, Any]:
     """Nothing seen yet."""
-    return {"slots": {}, "steps": [], "log": None, "at_s": None}
+    return {"slots": {}, "steps": [], "log": None, "at_s": None, "last": 0.0}
 
 
 def watch_level(
@@ -51,7 +54,12 @@ def watch_level(
         steps.append((beyond, usual))
         slots = {**slots, slot: _learn(step, beyond, mean, count, usual)}
     steps = steps[-(2 * lasting + 2) :]
-    return _shift(steps, lasting), {"slots": slots, "steps": steps, "log": log, "at_s": at_s}
+    last = watch["last"] * math.exp(-max(0.0, at_s - (at_s if before_s is None else before_s)) / day_s / _ALARM_DAYS)
+    shift = _shift(steps, lasting)
+    if shift is not None:
+        size, wanted = abs(shift.log_factor), _BEYOND_LAST * last
+        last, shift = max(last, size), shift if size >= wanted else None
+    return shift, {"slots": slots, "steps": steps, "log": log, "at_s": at_s, "last": last}
 
 
 def _learn(step: float, beyond: float, mean: float, count: int, usual: float) -> tuple[float, int, float]:

@@ -29,10 +29,11 @@ def _fixed(options: Mapping[str, str]) -> Policy:
 
 
 def _target_error(options: Mapping[str, str]) -> Policy:
-    check_options("target-error", options, "target_error", "day")
+    check_options("target-error", options, "target_error", "day", "period_days")
     return TargetError(
         target_error=number_option("target-error", options, "target_error"),
         day=span_option("target-error", options, "day", timedelta(days=1)),
+        period_days=number_option("target-error", options, "period_days", 365.0),
     )
 
 

@@ -1,21 +1,23 @@
 """`target-error`: the least carbon for a given mean error over the requests, without knowing the future.
 
-With the whole period known, the least carbon comes from one price of error: a larger variant serves while a point of
-error costs at most that price. Here the price is the one that would have met the target over the intensities met so
-far, fading over two months. Three things correct it, all slowly, because what is cheap today is only known later:
+With a whole period known, the least carbon comes from one price of error: a larger variant serves while a point of
+error costs at most that price. Here the promise is a mean error over a period (a year), and the price is the one that
+keeps it from now on:
 
-- The account: error above or below the target so far, in days of load at the pool's whole span of error. Behind by
-  more than a few days, the aim is lowered to make up for it within a month. Ahead, nothing is forced: a reserve from
-  a clean season is what carries through a dirty one.
-- The ratchet: while behind, the price does not fall below, and while ahead it does not rise above, what a much
-  longer memory says. While ahead, an unusually clean spell is not bought in full either.
-- A level that jumps for good (watched in `level_shift`) rescales the memory at once, and the error since then is
-  brought back to the target within two weeks.
+- What is left to aim at: the target, less what error is owed so far, spread over all that is left of the period. So
+  what one season owes is paid slowly, and the more surely the nearer the end. An account near enough to keep the
+  promise as it stands is left alone.
+- What is to come: intensities like the last four weeks' for a season, and like all that was met for the rest. The
+  nearer the end, the more the present weather counts.
+- When the level seems to have jumped for good (watched in `level_shift`), the past is forgotten within days, and the
+  error since then is brought to the target within two weeks. Only if the level is still there after them do the
+  memories follow: weather that looked like a jump leaves no trace.
 
-The first four weeks are for learning; the account begins after them.
+The first four weeks are for learning; the first period's account begins after them.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -27,26 +29,30 @@ from tradewind.errors import InvalidInput
 from tradewind.policies.finished_interval import FinishedInterval, finish_interval, open_interval
 from tradewind.policies.frontier import G_PER_POINT_PER_MILLION, Frontier, frontier_of
 from tradewind.policies.intensity_memory import (
-    BIN_WIDTH,
     Histogram,
     bin_of,
+    centre_of,
     empty_histogram,
+    log_level,
     price_for_error,
     shifted,
     step_weights,
 )
-from tradewind.policies.level_shift import initial_watch, watch_level
+from tradewind.policies.level_shift import LEAST_STEP, initial_watch, watch_level
 from tradewind.policies.policy import Choice, Situation, State, wholly
 
-_MEMORIES_DAYS = {"quick": 5.0, "usual": 60.0, "long": 300.0}
+_MEMORIES_DAYS = {"recent": 28.0, "all": 365.0}
+
+_SEASON_DAYS = 90.0
+"""How long what was met in the last four weeks is taken to go on: a season lasts three months."""
+_SETTLING_MEMORY_DAYS = 5.0
+"""How fast the past is forgotten once the level seems to have jumped: over more than a day, within the two weeks."""
 _LOAD_DAYS = 14.0
 _RECENT = 200
-_DAYS_PER_TOLERATED = 100.0
-"""The tolerance grows with the account: a young one is kept nearer to the target."""
-_SPELL_BINS = 7
-"""By how many bins the price of the last days must be lower to count as an unusually clean spell (20 %)."""
-_RATCHET_DAYS = 1.7
-"""How far behind or ahead for the ratchet to hold in full."""
+_NEAR_ENOUGH = 0.015
+"""How far from the target a period's mean may end: in points, and as a part of the pool's span of error."""
+_LAST_DAYS = 2.0
+"""The account's rest is not forced into less than this at the end of a period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +62,9 @@ class TargetError:
     target_error: float
     day: timedelta = timedelta(days=1)
     """How long a day lasts: shorter only where a replay compresses time."""
+    period_days: float = 365.0
+    """The promise is the mean error over this long; then a new account begins."""
     learning_days: float = 28.0
-    make_up_days: float = 28.0
-    """Within how long an error behind the target is made up for."""
-    tolerance_days: float = 2.5
-    """How far behind (in days of load at the pool's whole span of error) before the aim is lowered, at most."""
     settling_days: float = 14.0
     """Within how long the error is back at the target after the level of the intensity has jumped."""
     name: str = field(default="target-error", init=False)
@@ -68,6 +72,10 @@ class TargetError:
     def __post_init__(self) -> None:
         if not math.isfinite(self.target_error):
             raise InvalidInput("policy target-error: target_error must be a finite number")
+        if not self.learning_days < self.period_days < math.inf:
+            raise InvalidInput(
+                f"policy target-error: period_days must be more than the {self.learning_days:g} to learn"
+            )
 
     def initial_state(self) -> State:
         """Nothing met and nothing owed."""
@@ -84,7 +92,7 @@ class TargetError:
         }
 
     def select_mix(self, situation: Situation, state: State) -> tuple[Choice, State]:
-        """The mix at the price that the memory, the account and the ratchet give."""
+        """The mix at the price that keeps the promise over what is left of the period."""
         frontier = frontier_of(situation.pool)
         after = self._account(situation, state)
         choice = self._choose(situation, frontier, after) if len(frontier.variants) > 1 else _only(frontier)
@@ -119,12 +127,32 @@ class TargetError:
             for variant, count in finished.served.items()
             if variant in errors
         )
-        after["age_days"] += passed
-        after["debt"] = after["debt"] + owed if after["age_days"] > self.learning_days else 0.0
+        before = after["age_days"]
+        after["age_days"] = age = before + passed
+        begun = age > self.learning_days and age // self.period_days == before // self.period_days
+        after["debt"] = after["debt"] + owed if begun else 0.0
         if after["settling"] is not None:
-            settling = {"debt": after["settling"]["debt"] + owed, "left_days": after["settling"]["left_days"] - passed}
-            after["settling"] = settling if settling["left_days"] > 0 else None
+            self._settle(after, index, weight, owed, passed)
         after["recent_owed"] = [*after["recent_owed"], owed][-_RECENT:]
+
+    def _settle(self, after: dict[str, Any], index: int, weight: float, owed: float, passed: float) -> None:
+        """Enters an interval since a jump; at the end what was met tells whether the level did move for good."""
+        settling = after["settling"]
+        memory = np.array(settling["memory"])
+        memory[index] += weight
+        memory = memory * math.exp(-passed / _SETTLING_MEMORY_DAYS)
+        met = [settling["met"][0] + weight * centre_of(index), settling["met"][1] + weight]
+        left_days = settling["left_days"] - passed
+        if left_days > 0:
+            more = {"debt": settling["debt"] + owed, "left_days": left_days, "memory": memory.tolist(), "met": met}
+            after["settling"] = {**settling, **more}
+            return
+        factor = settling["log_factor"]
+        moved = (met[0] / met[1] - settling["before"]) / factor if met[1] > 0 else 0.0
+        if moved >= 0.5:
+            everything = shifted(np.array(after["memories"]["all"]), factor)
+            after["memories"] = {"recent": memory.tolist(), "all": everything.tolist()}
+        after["settling"] = None
 
     def _watch(self, situation: Situation, after: dict[str, Any]) -> None:
         current, day_s = situation.current, self.day.total_seconds()
@@ -132,29 +160,40 @@ class TargetError:
         shift, after["watch"] = watch_level(
             after["watch"], current.valid_from.timestamp(), length_s, current.intensity_g_per_kwh, day_s
         )
-        if shift is None:
+        if shift is None or after["age_days"] <= self.learning_days:
             return
-        after["memories"] = {
-            name: shifted(np.array(histogram), shift.log_factor).tolist()
-            for name, histogram in after["memories"].items()
+        ongoing = after["settling"] or {"log_factor": 0.0, "memory": after["memories"]["recent"], "before": None}
+        factor = ongoing["log_factor"] + shift.log_factor
+        if abs(factor) < LEAST_STEP / 2:
+            after["settling"] = None
+            return
+        memory, ago = np.array(ongoing["memory"]), shift.intervals_ago
+        after["settling"] = {
+            "debt": sum(after["recent_owed"][-ago:]) if ago else 0.0,
+            "left_days": self.settling_days - ago * length_s / day_s,
+            "log_factor": factor,
+            "memory": memory.tolist(),
+            "before": log_level(memory)[0] if ongoing["before"] is None else ongoing["before"],
+            "met": [0.0, 0.0],
         }
-        owed = after["recent_owed"][-shift.intervals_ago :] if shift.intervals_ago else []
-        left = self.settling_days - shift.intervals_ago * length_s / day_s
-        after["settling"] = {"debt": sum(owed), "left_days": left}
 
     def _choose(self, situation: Situation, frontier: Frontier, after: dict[str, Any]) -> Choice:
         current = situation.current
         length_days = (current.valid_to - current.valid_from) / self.day
         per_day = after["load"] / after["load_days"] if after["load"] > 0 else 1.0 / length_days
         index, weight = bin_of(current.intensity_g_per_kwh), per_day * length_days
-        memories = {}
-        for name, kept in after["memories"].items():
-            memories[name] = np.array(kept)
-            memories[name][index] += weight
-        owed_days = after["debt"] / per_day / float(frontier.errors[0] - frontier.errors[-1])
-        account_days = max(0.0, after["age_days"] - self.learning_days)
-        aim = self._aim(frontier, owed_days, account_days, after["settling"], per_day)
-        price = _ratcheted(memories, frontier, aim, owed_days)
+        memories = {name: np.array(kept) for name, kept in after["memories"].items()}
+        if after["settling"] is not None:
+            memories["recent"] = np.array(after["settling"]["memory"])
+        for memory in memories.values():
+            memory[index] += weight
+        span = float(frontier.errors[0] - frontier.errors[-1])
+        owed = after["debt"] / per_day
+        to_make_up, days = self._task(owed, span, after, per_day)
+        best, worst = float(frontier.errors[-1]), float(frontier.errors[0])
+        aim = min(worst, max(best, self.target_error - to_make_up / days))
+        price = price_for_error(_to_come(memories, days), frontier, aim)
+        owed_days = owed / span
         weights = step_weights(frontier, price, current.intensity_g_per_kwh)
         mix = frontier.mix(weights)
         thresholds = [frontier.threshold_g_per_kwh(step, price) for step in range(len(weights))]
@@ -174,27 +213,14 @@ class TargetError:
             },
         )
 
-    def _aim(
-        self,
-        frontier: Frontier,
-        owed_days: float,
-        account_days: float,
-        settling: dict[str, float] | None,
-        per_day: float,
-    ) -> float:
-        """The mean error to aim at from now on."""
-        best, worst = float(frontier.errors[-1]), float(frontier.errors[0])
-        span = worst - best
+    def _task(self, owed: float, span: float, after: Mapping[str, Any], per_day: float) -> tuple[float, float]:
+        """The error to make up for, in point-days, and the days for it."""
+        settling = after["settling"]
         if settling is not None:
-            correction = settling["debt"] / per_day / max(settling["left_days"], 1.0)
-        elif owed_days > 0:
-            tolerance = min(self.tolerance_days, account_days / _DAYS_PER_TOLERATED)
-            correction = span * max(0.0, owed_days - tolerance) / self.make_up_days
-        else:
-            # A reserve is given back only where it is out of all proportion.
-            correction = span * min(0.0, owed_days + 5 * self.tolerance_days) / (10 * self.make_up_days)
-        limit = span / 4 if settling is None else span
-        return min(worst, max(best, self.target_error - min(limit, max(-limit, correction))))
+            return settling["debt"] / per_day, max(settling["left_days"], 1.0)
+        near_enough = _NEAR_ENOUGH * min(1.0, span) * (self.period_days - self.learning_days)
+        beyond = math.copysign(max(0.0, abs(owed) - near_enough), owed)
+        return beyond, max(self.period_days - after["age_days"] % self.period_days, _LAST_DAYS)
 
     def _explain(
         self, intensity: float, frontier: Frontier, thresholds: list[float], aim: float, owed_days: float
@@ -210,16 +236,14 @@ class TargetError:
         )
 
 
-def _ratcheted(memories: dict[str, Histogram], frontier: Frontier, aim: float, owed_days: float) -> float:
-    """Logarithm of the price: the usual memory's, held by the longer one on the side that the account asks for."""
-    price = price_for_error(memories["usual"], frontier, aim)
-    long = price_for_error(memories["long"], frontier, aim)
-    side = min(1.0, max(-1.0, owed_days / _RATCHET_DAYS))
-    if side > 0:
-        return price + side * max(0.0, long - price)
-    price += side * max(0.0, price - long)
-    spell = price_for_error(memories["quick"], frontier, aim)
-    return price + side * max(0.0, price - spell - _SPELL_BINS * BIN_WIDTH)
+def _to_come(memories: Mapping[str, Histogram], days: float) -> Histogram:
+    """The intensities to expect over so many days."""
+    part = min(1.0, _SEASON_DAYS / days)
+    recent, everything = memories["recent"], memories["all"]
+    # A load of nothing at all leaves nothing to share out.
+    scale = everything.sum() / max(recent.sum(), 1e-300)
+    to_come: Histogram = part * scale * recent + (1.0 - part) * everything
+    return to_come
 
 
 def _only(frontier: Frontier) -> Choice:

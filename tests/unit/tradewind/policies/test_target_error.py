@@ -22,6 +22,7 @@ from tests.unit.tradewind.policies.situations import (
 from tradewind.decisions import DecisionReason
 from tradewind.errors import InvalidInput
 from tradewind.policies import build_policy
+from tradewind.policies.intensity_memory import log_level
 from tradewind.policies.target_error import TargetError
 
 DAY = 24
@@ -46,7 +47,7 @@ def a_season() -> list[float]:
 
 @pytest.mark.parametrize("target", [6.3, 6.57, 6.9])
 def test_meets_the_target_near_the_least_carbon(a_season: list[float], target: float) -> None:
-    choices = decide(TargetError(target), a_season)[28 * DAY :]
+    choices = decide(TargetError(target, period_days=110.0), a_season)[28 * DAY :]
     values = np.array(a_season[28 * DAY :])
     error = mean_error(choices)
     energy = [sum(ENERGIES[share.variant] * share.weight for share in choice.mix) for choice in choices]
@@ -54,7 +55,7 @@ def test_meets_the_target_near_the_least_carbon(a_season: list[float], target: f
     optimum = optimum_of(values, np.ones(len(values)), POOL)
     assert error == pytest.approx(target, abs=0.03)
     ratio = (grams - optimum.least_g) / (optimum.grams_for_error(error) - optimum.least_g)
-    assert 1.0 <= ratio <= 1.06
+    assert 1.0 <= ratio <= 1.08
 
 
 @pytest.mark.parametrize("factor", [1.5, 1 / 1.5])
@@ -78,7 +79,7 @@ def test_a_target_out_of_reach_gives_the_nearest_end(target: float, variant: str
 
 def test_what_was_served_counts_more_than_what_was_decided() -> None:
     """Reports say that the smallest served all along: the account falls behind and the aim is lowered."""
-    policy = TargetError(6.57, learning_days=1.0)
+    policy = TargetError(6.57, learning_days=1.0, period_days=90.0)
     state, aims = policy.initial_state(), []
     for hour, value in enumerate(weather(30)):
         choice, state = policy.select_mix(situation(hour, value, {"resnet50": 10.0}), state)
@@ -120,6 +121,40 @@ def test_any_intensities_give_a_mix(values: list[float], target: float) -> None:
         assert all(share.variant in ERRORS and share.weight > 0 for share in choice.mix)
 
 
+def test_a_period_ends_near_its_target_and_the_next_begins_anew() -> None:
+    """A season that turns a month before the end must not leave the promise broken, though a short one keeps less."""
+    values = [value * (1.25 if hour >= 60 * DAY else 0.8) for hour, value in enumerate(weather(90, seed=3))]
+    policy = TargetError(6.57, period_days=90.0)
+    choices = decide(policy, values)
+    assert mean_error(choices[28 * DAY :]) == pytest.approx(6.57, abs=0.03)
+    _, state = run(policy, [*values, values[0], values[1]])
+    assert abs(state["debt"]) < 1.0
+    assert state["age_days"] == pytest.approx(90 + 1 / DAY)
+
+
+def test_weather_that_looks_like_a_jump_leaves_no_trace(a_season: list[float]) -> None:
+    """Up by half for two days, then back: after two weeks the memories are those of a policy that saw no jump."""
+    calm, at = a_season[: 76 * DAY], 60 * DAY + 5
+    gust = [value * 1.5 if at <= hour < at + 2 * DAY else value for hour, value in enumerate(calm)]
+    policy = TargetError(6.57)
+    _, during = run(policy, gust[: at + DAY])
+    assert during["settling"] is not None
+    _, after = run(policy, gust)
+    _, never = run(policy, calm)
+    assert after["settling"] is None
+    kept, other = (np.array(state["memories"]["all"]) for state in (after, never))
+    assert np.abs(kept - other).sum() <= 2 * 2 * DAY
+
+
+def test_a_level_that_stays_moves_the_memories(a_season: list[float]) -> None:
+    at = 60 * DAY + 5
+    values = [value * 1.5 if hour >= at else value for hour, value in enumerate(a_season[: 76 * DAY])]
+    _, after = run(TargetError(6.57), values)
+    _, never = run(TargetError(6.57), a_season[: 76 * DAY])
+    moved = log_level(np.array(after["memories"]["all"]))[0] - log_level(np.array(never["memories"]["all"]))[0]
+    assert moved == pytest.approx(math.log(1.5), abs=0.15)
+
+
 def test_is_causal() -> None:
     one, other = weather(12, seed=1), weather(12, seed=2)
     mixed = one[: 6 * DAY] + other[6 * DAY :]
@@ -137,6 +172,8 @@ def test_explains_itself() -> None:
 
 
 def test_needs_a_target() -> None:
+    with pytest.raises(InvalidInput, match="period_days must be more than the 28 to learn"):
+        build_policy("target-error", {"target_error": "6.5", "period_days": "20"})
     with pytest.raises(InvalidInput, match="needs the option target_error"):
         build_policy("target-error", {})
     with pytest.raises(InvalidInput, match="'high' is not a number"):
