@@ -12,9 +12,11 @@ from selector_service.announcements import Announcements
 from selector_service.arrivals import Arrivals, subscriptions
 from selector_service.board import Board
 from selector_service.deciding import Desk
+from selector_service.desks import open_desks
 from selector_service.following import Follower, utc_now
 from selector_service.history import History, keep_up
 from selector_service.metrics import Metrics
+from selector_service.policy_changes import PolicyChanges
 from selector_service.selector import Selector
 from selector_service.served import ServedReports
 from selector_service.servicer import SERVICE, SelectorServicer
@@ -47,6 +49,7 @@ class SelectorService:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._settings = settings
+        self._changes = PolicyChanges(settings.catalogue, catalogue, self._open_desks, self._use)
         self._clock = clock
         self._engine = open_engine(settings.database_url)
         require_migrated(self._engine)
@@ -83,6 +86,7 @@ class SelectorService:
             asyncio.create_task(self._follower.run(self.bus)),
             asyncio.create_task(self._announcements.run()),
             asyncio.create_task(self._tidy()),
+            asyncio.create_task(self._changes.watch(settings.selector_policy_interval.total_seconds())),
         ]
         if settings.selector_carbon:
             self._tasks.append(asyncio.create_task(self._keep_up(settings.selector_carbon)))
@@ -96,6 +100,16 @@ class SelectorService:
             lambda: self._clock() - self.selector.rule.window,
             self._follower.take,
         )
+
+    def _open_desks(self, catalogue: Catalogue) -> list[Desk]:
+        settings = self._settings
+        hold = settings.selector_stale == "hold"
+        return open_desks(catalogue, settings.selector_policy, settings.policy_options, hold_when_stale=hold)
+
+    async def _use(self, desks: Sequence[Desk]) -> None:
+        """Other policies for the same families: what is in force is decided again."""
+        self.selector.desks = {desk.name: desk for desk in desks}
+        await self._follower.take((), also=self.selector.zones)
 
     async def _tidy(self) -> None:
         while True:

@@ -68,8 +68,11 @@ class SelectorSettings(CommonSettings):
     selector_window: Annotated[Duration, AfterValidator(_positive)] = timedelta(hours=24)
     """The trailing window of the rolling range."""
     selector_policy: str = "proportional"
+    """For the families of which the catalogue does not say their own."""
     selector_policy_options: Annotated[str, _checked(parse_options)] = ""
     """`key=value,key=value`, as the policy takes them."""
+    selector_policy_interval: Annotated[Duration, AfterValidator(_positive)] = timedelta(seconds=2)
+    """How often the catalogue is looked at for policies that have changed."""
     selector_range: Annotated[str, _checked(parse_range)] = "min-max"
     """`min-max`, or percentiles such as `p5-p95` against single odd values."""
     selector_signal: Signal = Signal.AVERAGE

@@ -237,12 +237,17 @@ SHIPPED = Path(__file__).parent / "catalogues"
 """The catalogues that come with Tradewind."""
 
 
+def catalogue_files(path: Path | None) -> Sequence[Path]:
+    """The file itself, or the YAML files of a folder; those shipped when no path is given."""
+    folder = SHIPPED if path is None else path
+    return sorted(folder.glob("*.yaml")) if folder.is_dir() else [folder]
+
+
 def find_catalogue(path: Path | None) -> Catalogue:
     """The catalogue of a file, or of every YAML file of a folder; the shipped ones when no path is given."""
-    folder = SHIPPED if path is None else path
+    folder, files = SHIPPED if path is None else path, catalogue_files(path)
     if not folder.is_dir():
         return load_catalogue(folder)
-    files = sorted(folder.glob("*.yaml"))
     if not files:
         raise InvalidInput(f"catalogue {folder}: the folder has no .yaml file; give the path of a YAML file")
     families: dict[str, Family] = {}

@@ -59,7 +59,7 @@ Start = Callable[..., Awaitable[Running]]
 
 
 @asynccontextmanager
-async def running(catalogue: Catalogue, *, subscribed: bool = True, **options: Any) -> AsyncIterator[Running]:
+async def running(catalogue: Catalogue, /, *, subscribed: bool = True, **options: Any) -> AsyncIterator[Running]:
     """A selector with these settings, until the block ends."""
     settings = SelectorSettings(**{"selector_listen": "127.0.0.1:0", **options})
     desks = open_desks(
