@@ -37,10 +37,10 @@ class Following:
         zone: str,
         families: Mapping[str, FamilyRoute],
         intervals: Intervals,
-        learn: Callable[[Iterable[Reading]], None],
+        keep: Callable[[Iterable[Reading]], None],
     ) -> None:
-        """`learn` keeps readings for the ledger."""
-        self._zone, self._families, self._intervals, self._learn = zone, families, intervals, learn
+        """`keep` takes readings for the ledger."""
+        self._zone, self._families, self._intervals, self._keep = zone, families, intervals, keep
         self.heard = asyncio.Event()
         """Set once a snapshot has come."""
 
@@ -71,14 +71,14 @@ class Following:
         try:
             kind = event.WhichOneof("event")
             if kind == "snapshot":
-                self._read([messages.reading_from_wire(each) for each in event.snapshot.readings])
+                self.learn([messages.reading_from_wire(each) for each in event.snapshot.readings])
                 for each in event.snapshot.decisions:
                     self.decide(messages.decision_from_wire(each))
                 self.heard.set()
             elif kind == "decision":
                 self.decide(messages.decision_from_wire(event.decision))
             elif kind == "restated":
-                self._read([messages.reading_from_wire(event.restated)])
+                self.learn([messages.reading_from_wire(event.restated)])
         except (TradewindError, KeyError, ValueError) as error:
             log.warning("an event from the selector is not understood and left out", error=str(error))
 
@@ -88,13 +88,14 @@ class Following:
         if family is None or decision.zone != self._zone:
             return
         if decision.current is not None:
-            self._read([decision.current])
+            self.learn([decision.current])
         known = family.decision
         # After a selector was set up anew its revisions begin again: the time of deciding tells then.
         if known is None or (decision.decided_at, decision.revision) >= (known.decided_at, known.revision):
             family.decide(decision)
 
-    def _read(self, readings: list[Reading]) -> None:
+    def learn(self, readings: Iterable[Reading]) -> None:
+        """Takes readings in, for the requests to come and for the ledger."""
         new = [reading for reading in readings if self._intervals.learn(reading)]
         if new:
-            self._learn(new)
+            self._keep(new)

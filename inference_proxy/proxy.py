@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from inference_proxy.accounting import Accounting
+from inference_proxy.bus_following import BusFollowing
 from inference_proxy.emissions import EmissionsServicer
 from inference_proxy.endpoints import parse_endpoints
 from inference_proxy.envoy.steering import Steering
@@ -26,13 +27,14 @@ from inference_proxy.readiness import Readiness
 from inference_proxy.relaying import SERVICE
 from inference_proxy.reporting import Reporting
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
-from inference_proxy.settings import Mode, ProxyFront, ProxySettings
+from inference_proxy.settings import Follow, Mode, ProxyFront, ProxySettings
 from inference_proxy.spool import Spool, spooled_bytes
 from inference_proxy.streaming import Streaming
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import all_targets
 from inference_proxy.tenants import Tenants
 from inference_proxy.virtual_models import VirtualModels
+from tradewind.bus import broker_address
 from tradewind.catalogue import find_catalogue
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
@@ -109,11 +111,7 @@ class Proxy:
         self.flusher.start()
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
-        self._begin(self.following.follow(self.settings.proxy_selector))
-        reporting = Reporting(self.settings.proxy_zone, self.spool.identity, self.tallies)
-        self._begin(
-            reporting.report_for_ever(self.settings.proxy_selector, self.settings.proxy_report_interval.total_seconds())
-        )
+        self._follow()
         self.metrics_port = serve_metrics(
             TallyCollector(self.tallies, self._spooled_bytes),
             self.settings.proxy_metrics_host,
@@ -163,6 +161,18 @@ class Proxy:
             OperationsServicer(self.forces, self.families),
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # as above
         )
+
+    def _follow(self) -> None:
+        settings = self.settings
+        if settings.proxy_follow is Follow.MQTT:
+            client_id = f"tradewind-proxy-{self.spool.identity}"
+            bus = BusFollowing(self.following, settings.proxy_zone, self.families, broker_address(settings), client_id)
+            self._begin(bus.follow())
+            return
+        self._begin(self.following.follow(settings.proxy_selector))
+        reporting = Reporting(settings.proxy_zone, self.spool.identity, self.tallies)
+        interval_s = settings.proxy_report_interval.total_seconds()
+        self._begin(reporting.report_for_ever(settings.proxy_selector, interval_s))
 
     async def _listen(self) -> int:
         """Serves, behind Envoy where that takes requests first; the public port."""

@@ -29,6 +29,13 @@ class ProxyFront(StrEnum):
     ENVOY = "envoy"
 
 
+class Follow(StrEnum):
+    """Where decisions come from."""
+
+    GRPC = "grpc"
+    MQTT = "mqtt"
+
+
 class ProxySettings(CommonSettings):
     """Where to listen, which Triton to front, whom to follow and where to keep the accounts."""
 
@@ -42,6 +49,8 @@ class ProxySettings(CommonSettings):
     """host:port of Triton's HTTP, in the order of the gRPC addresses."""
     proxy_selector: str = "127.0.0.1:9102"
     """host:port of the selector service."""
+    proxy_follow: Follow = Follow.GRPC
+    """grpc: the selector pushes decisions. mqtt: they come from the bus, where there is no path to the selector."""
     proxy_zone: str = "GB"
     """The grid area in which Triton's machines draw their power."""
     proxy_spool_directory: Path = Path("tradewind-spool")
