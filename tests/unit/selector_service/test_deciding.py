@@ -1,15 +1,17 @@
 """A desk decides for its family: from an outlook, from a stale one, and from nothing at all."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
 from selector_service.deciding import Desk
 from selector_service.desks import open_desks
 from selector_service.zone_history import Outlook
 from tests.integration.selector_service.parts import CATALOGUE
 from tests.unit.selector_service.test_zone_history import START, a_reading
-from tradewind.catalogue import parse_catalogue
+from tradewind.catalogue import SHIPPED, parse_catalogue
 from tradewind.decisions import DecisionReason, RangeSummary, Share
 from tradewind.errors import InvalidInput, StartupError
 
@@ -125,3 +127,16 @@ def test_a_familys_policy_that_cannot_decide_names_the_family(policy: str, says:
 def test_a_familys_policy_that_is_not_written_rightly_names_the_field(policy: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         parse_catalogue(with_policy(policy))
+
+
+def test_the_example_of_the_documentation_can_decide() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
+    policy = text.partition("    policy:\n")[2].partition("```")[0]
+    shipped = yaml.safe_load((SHIPPED / "resnet.yaml").read_text(encoding="utf-8"))
+    shipped["families"]["resnet"]["policy"] = yaml.safe_load(policy)
+    (desk,) = [each for each in open_desks(parse_catalogue(yaml.safe_dump(shipped)), "proportional", {}) if each.zones]
+    assert {zone: desk.of(zone).policy.name for zone in ("GB", "GB-SWE", "FR")} == {
+        "GB": "target-error",
+        "GB-SWE": "carbon-budget",
+        "FR": "fixed",
+    }
