@@ -1,6 +1,6 @@
 """How near the policies come to the least possible: the tables of docs/policies.md, from traces given by path.
 
-python -m bench.policy_tables TRACE.csv ... [--requests COUNTS.csv --requests-column C]
+python -m bench.policy_tables TRACE.csv ... [--requests COUNTS.csv --requests-column C] [--elsewhere]
 """
 
 import argparse
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from bench.derived_grids import derived_grids
 from simulator.comparison import Comparison, Entrant, Plan, compare
 from simulator.evaluation import Row
 from simulator.requests import Alignment, aligned_requests, flat_requests
@@ -38,9 +39,14 @@ def main() -> None:
     parser.add_argument("traces", nargs="+", type=Path)
     parser.add_argument("--requests", type=Path)
     parser.add_argument("--requests-column")
+    parser.add_argument("--elsewhere", action="store_true", help="only target-error, on grids derived from the traces")
     options = parser.parse_args()
     all_series = [series_of(read_trace(path)) for path in options.traces]
     console = Console(width=120)
+    if options.elsewhere:
+        grids = derived_grids(all_series)
+        console.print(_target_table("flat", [_at_the_same_error(grid, flat_requests(grid)) for grid in grids]))
+        return
     loads = {"flat": [flat_requests(series) for series in all_series]}
     if options.requests:
         trace = read_trace(options.requests, value_column=options.requests_column)
