@@ -1,9 +1,12 @@
 """One desk per family: its policy, tried on the family's pool before the service serves."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from selector_service.deciding import Desk
 from selector_service.zone_history import Outlook
@@ -11,7 +14,7 @@ from tradewind.catalogue import Catalogue, Family
 from tradewind.decisions import RangeSummary
 from tradewind.errors import InvalidInput, StartupError
 from tradewind.logs import get_logger
-from tradewind.policies import build_policy
+from tradewind.policies import Policy, build_policy
 from tradewind.readings import Reading, ReadingKind, Signal
 
 log = get_logger(__name__)
@@ -60,7 +63,8 @@ def _fitting(catalogue: Catalogue, name: str, policy: str, options: Mapping[str,
 def _open(name: str, family: Family, policy: str, options: Mapping[str, str], hold_when_stale: bool) -> Desk:
     """A desk that was tried."""
     try:
-        desk = Desk(name, family, build_policy(policy, options), _key(policy, options), hold_when_stale)
+        built = build_policy(policy, options)
+        desk = Desk(name, family, built, _key(policy, options, built), hold_when_stale)
         _try(desk)
     except InvalidInput as error:
         raise InvalidInput(f"family {name}: {error}") from error
@@ -75,8 +79,18 @@ def _refusing(what: str) -> Iterator[None]:
         raise StartupError(f"{what} cannot be used: {error}") from error
 
 
-def _key(policy: str, options: Mapping[str, str]) -> str:
-    return ",".join([policy, *(f"{key}={value}" for key, value in sorted(options.items()))])
+def _key(name: str, options: Mapping[str, str], policy: Policy) -> str:
+    """The policy's word and options, and the form of its memory: another version may remember otherwise."""
+    words = ",".join([name, *(f"{key}={value}" for key, value in sorted(options.items()))])
+    form = json.dumps(form_of(policy.initial_state()), sort_keys=True)
+    return f"{words}#{hashlib.sha256(form.encode()).hexdigest()[:8]}"
+
+
+def form_of(memory: Any) -> Any:
+    """Which names a memory has, and how long its lists are, without what is remembered."""
+    if isinstance(memory, Mapping):
+        return {name: form_of(value) for name, value in memory.items()}
+    return len(memory) if isinstance(memory, list | tuple) else None
 
 
 def _try(desk: Desk) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from selector_service.deciding import Desk
-from selector_service.desks import open_desks
+from selector_service.desks import form_of, open_desks
 from selector_service.zone_history import Outlook
 from tests.integration.selector_service.parts import CATALOGUE
 from tests.unit.selector_service.test_zone_history import START, a_reading
@@ -140,3 +140,16 @@ def test_the_example_of_the_documentation_can_decide() -> None:
         "GB-SWE": "carbon-budget",
         "FR": "fixed",
     }
+
+
+def test_a_memory_of_another_form_is_not_taken_up() -> None:
+    """After an update of the policy what the former version remembered would only make it fail."""
+    now = {"memories": {"quick": [0.0, 0.0]}, "open": None}
+    assert form_of(now) == form_of({"memories": {"quick": [1.0, 2.0]}, "open": None})
+    for other in ({"memories": {"slow": [0.0, 0.0]}, "open": None}, {"memories": {"quick": [0.0]}, "open": None}):
+        assert form_of(now) != form_of(other)
+    first, other_aim = (
+        open_desks(parse_catalogue(CATALOGUE), "target-error", {"target_error": aim})[0] for aim in ("6", "7")
+    )
+    assert first.policy_key.startswith("target-error,target_error=6#")
+    assert first.policy_key != other_aim.policy_key
