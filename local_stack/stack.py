@@ -1,5 +1,6 @@
 """Everything on one machine: broker, database, Triton and the three services as processes on free loopback ports."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -213,7 +214,7 @@ class Stack:
     def _selector(self, carbon: str) -> Service:
         own = {
             "TRADEWIND_SELECTOR_ZONES": self.options.zone,
-            "TRADEWIND_SELECTOR_WINDOW": f"{self.options.window_s:f}s",
+            "TRADEWIND_SELECTOR_WINDOW": f"{whole_microseconds(self.options.window_s):f}s",
             "TRADEWIND_SELECTOR_POLICY": self.options.policy,
             "TRADEWIND_SELECTOR_CARBON": carbon,
         }
@@ -241,6 +242,15 @@ class Stack:
         if name in self._metrics:
             own |= {listen_key.replace("_LISTEN", "_METRICS_PORT"): str(self._metrics[name])}
         return Service(name, self.options.directory, self._common() | own, listen_key, http_listen_key)
+
+
+def whole_microseconds(window_s: float) -> float:
+    """The window without what is smaller than a clock's step.
+
+    A replay's times are rounded to microseconds: a window that was rounded up would now and then hold the reading
+    that begins exactly where it does.
+    """
+    return math.floor(window_s * 1e6) / 1e6
 
 
 class Caretaker:
