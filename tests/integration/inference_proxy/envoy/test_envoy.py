@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,26 @@ async def test_batches_are_counted_and_reach_the_ledger_and_the_metrics(fronted:
     await eventually(lambda: stored(fronted) == 3)
     assert fronted.tallies.of("ident", "small").inferences == 3
     assert fronted.tallies.fallbacks["ident", "no_decision"] == 1
+
+
+async def test_the_selector_is_told_what_went_straight_and_what_did_not(
+    fronted: Proxy, client: Any, selector: Selector
+) -> None:
+    served: Counter[str] = Counter()
+    selector.decide("ident", {"medium": 1.0}, reading_now(100.0))
+    async with asyncio.timeout(20):
+        while served["ident_medium"] < 4:
+            served[(await client.ModelInfer(infer_request("ident"))).model_name] += 1
+    served[(await client.ModelInfer(infer_request("ident", carbon_pin_variant="large"))).model_name] += 1
+    assert 0 < straight(fronted) < served.total()
+
+    def told() -> Counter[str]:
+        counts: Counter[str] = Counter()
+        for (_, family, variant, _), count in selector.reported.items():
+            counts[f"{family}_{variant}"] += count
+        return counts
+
+    await eventually(lambda: told() == served)
 
 
 async def test_a_real_model_goes_straight_and_is_metered(fronted: Proxy, client: Any) -> None:
