@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from profiler.plan import IDLE, Cell, Goal
-from profiler.statistics import Estimate, estimate_mean, percentile, percentile_interval
+from profiler.statistics import Estimate, estimate_series, percentile, percentile_interval
 from profiler.windows import Window
 
 QUIET = 0.15
@@ -65,7 +65,7 @@ def _finding(cell: Cell, windows: Sequence[Window], resting: float | None, goal:
     bad = [window for window in windows if window.refused]
     if refused := _why_not(good, bad, goal):
         return Finding(cell, refused=refused, discarded=len(bad))
-    energy = estimate_mean([window.energy_mj for window in good])
+    energy = estimate_series([window.energy_mj for window in good])
     latency, latency_refused = _latency(good)
     if energy.relative_half_width > goal.limit:
         refused = (

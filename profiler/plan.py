@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.statistics import estimate_mean
+from profiler.statistics import estimate_series
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,7 +33,7 @@ class Goal:
     """Half the 95 % interval as a ratio of the mean, at which measuring stops."""
     limit: float = 0.10
     """Beyond this a figure is not written, however long it was measured."""
-    least: int = 8
+    least: int = 12
     """Windows before an interval is believed: stopping at the first lucky narrow one would make it too narrow."""
     most: int = 60
     fewest: int = 4
@@ -44,7 +44,7 @@ def is_enough(energies_mj: Sequence[float], goal: Goal) -> bool:
     """Whether a cell's windows have settled its mean, or never will."""
     if len(energies_mj) < goal.least:
         return False
-    return len(energies_mj) >= goal.most or estimate_mean(energies_mj).relative_half_width <= goal.precision
+    return len(energies_mj) >= goal.most or estimate_series(energies_mj).relative_half_width <= goal.precision
 
 
 def next_round(cells: Sequence[Cell], so_far: Mapping[Cell, Sequence[float]], goal: Goal, number: int) -> list[Cell]:

@@ -17,7 +17,7 @@ from profiler.meter_offers import Metering, local_triton, offers
 from profiler.meters.choose import choose_meter
 from profiler.plan import Cell, Goal
 from profiler.served_model import connect, describe_model
-from profiler.statistics import Estimate, estimate_mean
+from profiler.statistics import Estimate, estimate_series
 from tradewind.errors import TradewindError
 
 Run = Mapping[Cell, Estimate]
@@ -53,7 +53,7 @@ def measure_repeatedly(
         measurement = Measurement(loads, meter, goal=goal, triton_pid=pid, window_s=window_s)
         measurement.warm_up(0.3)
         measurement.run(budget_s=600)
-        runs.append({cell: estimate_mean(values) for cell, values in energies_by_cell(measurement.windows).items()})
+        runs.append({cell: estimate_series(values) for cell, values in energies_by_cell(measurement.windows).items()})
         for load in loads.values():
             load.close()
         done(number + 1, runs[-1])

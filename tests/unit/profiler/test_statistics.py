@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from profiler.statistics import estimate_mean, percentile, percentile_interval, student_t
+from profiler.statistics import estimate_mean, estimate_series, percentile, percentile_interval, student_t
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 9, 15, 29, 60, 400])
@@ -37,6 +37,39 @@ def test_intervals_hold_the_truth_19_times_of_20(samples: int) -> None:
         held += estimate.low <= 5.0 <= estimate.high
     # Four standard errors of a share of 0.95 over 4000 runs.
     assert held / runs == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / runs) ** 0.5)
+
+
+def alike(rng: random.Random, count: int, likeness: float) -> list[float]:
+    """Values about 10, each as like the one before it as `likeness` says."""
+    values, mood = [], rng.gauss(0, 1)
+    for _ in range(count):
+        values.append(10 + mood)
+        mood = likeness * mood + (1 - likeness**2) ** 0.5 * rng.gauss(0, 1)
+    return values
+
+
+@pytest.mark.parametrize(("likeness", "least", "most"), [(0.0, 0.94, 0.99), (0.3, 0.88, 0.99), (0.6, 0.86, 0.99)])
+def test_values_that_follow_each_other_are_not_taken_for_independent(
+    likeness: float, least: float, most: float
+) -> None:
+    rng = random.Random(3)
+    held = plain = 0
+    runs = 1000
+    for _ in range(runs):
+        values = alike(rng, 30, likeness)
+        series, independent = estimate_series(values), estimate_mean(values)
+        assert series.mean == independent.mean
+        assert series.low <= independent.low + 1e-9
+        held += series.low <= 10 <= series.high
+        plain += independent.low <= 10 <= independent.high
+    assert least <= held / runs <= most
+    if likeness >= 0.6:
+        assert plain / runs < 0.75
+
+
+def test_equal_values_are_known_exactly() -> None:
+    estimate = estimate_series([4.0] * 8)
+    assert (estimate.low, estimate.mean, estimate.high, estimate.cv) == (4.0, 4.0, 4.0, 0.0)
 
 
 def test_one_value_has_no_interval() -> None:
