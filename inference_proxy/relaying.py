@@ -1,7 +1,8 @@
 """Passes calls to Triton as they are: bytes, metadata, deadline and cancellation in, status and metadata out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, NoReturn, cast
 
 import grpc
@@ -20,6 +21,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 
 _HOP_BY_HOP = frozenset({"user-agent", "te", "content-type", "host", "accept-encoding"})
 _NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends failing")
+_FAILED_WRITE, _ENDING_S = "Internal error from Core", 1.0
 _NO_CONNECTION = (*_NOT_CONNECTED, "Socket closed", "recvmsg:")
 
 # Stubs type metadata and end-of-stream narrower than the library is: on raw bytes both are Any.
@@ -91,6 +93,7 @@ def never_reached(error: grpc.aio.AioRpcError) -> bool:
 async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Context) -> None:
     """Any number of requests and answers in any order; serves unary methods that are not known as well."""
     outgoing = call(timeout=context.time_remaining(), metadata=forwarded(context.invocation_metadata()))
+    ending = _watch_ending(outgoing)
     pump = asyncio.ensure_future(_pump(requests, outgoing))
     try:
         first = True
@@ -101,10 +104,39 @@ async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Conte
             await context.write(response)
         await finish_like(outgoing, context)
     except grpc.aio.AioRpcError as error:
-        await abort_like(error, context)
+        await abort_like(await _ending_of(ending, error), context)
     finally:
         pump.cancel()
         outgoing.cancel()
+
+
+def _watch_ending(outgoing: Any) -> asyncio.Future[grpc.aio.AioRpcError]:
+    """How Triton ends a stream: grpc.aio puts a status of its own before or over it when a write comes too late."""
+    ending: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+
+    def note(call: Any) -> None:
+        code, details, trailing = map(_at_once, (call.code(), call.details(), call.trailing_metadata()))
+        if details != _FAILED_WRITE and not ending.done():
+            ending.set_result(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details, None))
+
+    outgoing.add_done_callback(note)
+    return ending
+
+
+def _at_once(answer: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns that has nothing to wait for."""
+    try:
+        answer.send(None)
+    except StopIteration as returned:
+        return returned.value
+    raise AssertionError("an ended call knows its status")
+
+
+async def _ending_of(ending: asyncio.Future[grpc.aio.AioRpcError], error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    if error.details() == _FAILED_WRITE:
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(ending, _ENDING_S)
+    return error
 
 
 async def finish_like(outgoing: Any, context: Context) -> None:

@@ -9,8 +9,11 @@ import pytest
 from tritonclient.grpc import service_pb2_grpc
 
 from inference_proxy.proxy import Proxy
+from inference_proxy.settings import ProxyFront
 from local_stack.triton import Triton
+from tests.e2e.proxy_process import proxy_process
 from tests.integration.inference_proxy.stand import MODELS, Selector, address_of, running, settings_for
+from tradewind.migrate import upgrade
 
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -24,6 +27,42 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def triton_grpc(models: Triton) -> str:
+    """Where Triton itself is asked."""
+    return models.grpc
+
+
+@pytest.fixture(scope="session")
+def python_front(models: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a proxy in Python, as a process for the whole session."""
+    yield from _standing(models, tmp_path_factory.mktemp("python_front"), ProxyFront.PYTHON)
+
+
+@pytest.fixture(scope="session")
+def envoy_front(models: Triton, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """host:port of a proxy behind Envoy, as processes for the whole session."""
+    yield from _standing(models, tmp_path_factory.mktemp("envoy_front"), ProxyFront.ENVOY)
+
+
+def _standing(models: Triton, directory: Path, front: ProxyFront) -> Iterator[str]:
+    settings = settings_for(
+        directory,
+        f"sqlite:///{directory / 'tradewind.db'}",
+        proxy_triton_grpc=models.grpc,
+        proxy_triton_http=models.http,
+        proxy_front=front,
+        proxy_envoy_workers=1,
+    )
+    upgrade(settings.database_url)
+    process = proxy_process(settings, directory)
+    process.start()
+    try:
+        yield f"127.0.0.1:{process.wait_listening()}"
+    finally:
+        process.stop(deadline_s=20)
 
 
 @pytest.fixture

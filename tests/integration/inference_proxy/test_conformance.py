@@ -1,6 +1,6 @@
-"""One set of assertions for Triton itself and for the proxy before it: real names behave alike to the last word.
+"""One set of assertions for Triton itself and for both fronts before it: real names behave alike to the last word.
 
-Families are held to the same assertions through the proxy, with their own name where a model's name would stand.
+Families are held to the same assertions through each front, with their own name where a model's name would stand.
 """
 
 import asyncio
@@ -18,10 +18,9 @@ import tritonclient.grpc.aio as aio_client
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
-from inference_proxy.proxy import Proxy
 from local_stack.triton import Triton
 from tests.integration.inference_proxy.conftest import UNLIMITED
-from tests.integration.inference_proxy.stand import address_of, infer_request, output_of
+from tests.integration.inference_proxy.stand import infer_request, output_of
 
 
 @dataclass(frozen=True)
@@ -33,23 +32,30 @@ class Server:
     identity: str
     counter: str
     adder: str
+    adds: frozenset[str]
+    """Metadata that the place adds by its nature."""
 
 
-# (through the proxy?, identity, decoupled counter, stateful adder)
+# Identity, decoupled counter, stateful adder.
+MODEL_NAMES, FAMILY_NAMES = ("ident_small", "count_small", "sum_small"), ("ident", "count", "sum")
+# The fixture with the address, and the names.
 PLACES = {
-    "triton": (False, "ident_small", "count_small", "sum_small"),
-    "proxy-model": (True, "ident_small", "count_small", "sum_small"),
-    "proxy-family": (True, "ident", "count", "sum"),
+    "triton": ("triton_grpc", MODEL_NAMES),
+    "python-model": ("python_front", MODEL_NAMES),
+    "python-family": ("python_front", FAMILY_NAMES),
+    "envoy-model": ("envoy_front", MODEL_NAMES),
+    "envoy-family": ("envoy_front", FAMILY_NAMES),
 }
 
 
 @pytest.fixture(params=PLACES)
-async def server(request: pytest.FixtureRequest, models: Triton, proxy: Proxy) -> AsyncIterator[Server]:
-    """Triton itself, the proxy by a model's name, and the proxy by a family's name."""
-    through, *names = PLACES[request.param]
-    address = address_of(proxy) if through else models.grpc
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
+    """Triton itself, and each front by a model's name and by a family's name."""
+    place, names = PLACES[request.param]
+    address: str = request.getfixturevalue(place)
     async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
-        yield Server(address, service_pb2_grpc.GRPCInferenceServiceStub(channel), *names)
+        adds = frozenset({"date"} if place == "envoy_front" else ())
+        yield Server(address, service_pb2_grpc.GRPCInferenceServiceStub(channel), *names, adds)
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
@@ -179,8 +185,9 @@ async def test_bytes_that_are_no_request(server: Server) -> None:
 async def test_a_method_that_is_not_there(server: Server) -> None:
     async with grpc.aio.insecure_channel(server.address) as channel:
         raw: Any = channel
-        code, _ = await failure(raw.unary_unary("/inference.GRPCInferenceService/Nothing")(b""))
-        assert code is grpc.StatusCode.UNIMPLEMENTED
+        nothing = raw.unary_unary("/inference.GRPCInferenceService/Nothing")
+        # The end of such a call and its request pass each other, in any order.
+        assert {await failure(nothing(b"")) for _ in range(20)} == {(grpc.StatusCode.UNIMPLEMENTED, "")}
 
 
 async def test_health(server: Server) -> None:
@@ -190,6 +197,19 @@ async def test_health(server: Server) -> None:
         for service in ("", "inference.GRPCInferenceService"):
             request = b"" if not service else b"\x0a" + bytes([len(service)]) + service.encode()
             assert await raw.unary_unary("/grpc.health.v1.Health/Check")(request) == b"\x08\x01"
+
+
+async def test_metadata_has_nothing_but_receipts(server: Server) -> None:
+    stub, unknown = server.stub, infer_request("nobody")
+    for call in (
+        stub.ModelInfer(infer_request(server.identity)),
+        stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=server.identity)),
+        stub.ServerLive(service_pb2.ServerLiveRequest()),
+        stub.ModelInfer(unknown),
+    ):
+        await call.code()
+        names = {key for key, _ in (*await call.initial_metadata(), *await call.trailing_metadata())}
+        assert {name for name in names if not name.startswith("carbon-")} == server.adds
 
 
 async def test_a_deadline(server: Server) -> None:
@@ -377,11 +397,11 @@ async def test_tritonclient_aio(server: Server) -> None:
         assert [each.as_numpy("OUTPUT").tolist() for each in streamed] == [[[0]], [[1]], [[2]]]
 
 
-async def test_a_family_is_not_loaded_or_unloaded(proxy: Proxy, stub: Any) -> None:
-    del proxy
+@pytest.mark.parametrize("server", ["python-family", "envoy-family"], indirect=True)
+async def test_a_family_is_not_loaded_or_unloaded(server: Server) -> None:
     for call, action in (
-        (stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="ident")), "load"),
-        (stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="ident")), "unload"),
+        (server.stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="ident")), "load"),
+        (server.stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="ident")), "unload"),
     ):
         assert await failure(call) == (
             grpc.StatusCode.INVALID_ARGUMENT,
