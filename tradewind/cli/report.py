@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from tradewind.readings import parse_time
 
 _TIMEOUT_S = 60.0
 _UJ_PER_J = 1_000_000
+_MASS_UNITS = (("t", 1e-6), ("kg", 1e-3), ("g", 1.0), ("mg", 1e3), ("µg", 1e6), ("ng", 1e9))
 
 
 class Format(StrEnum):
@@ -118,29 +120,43 @@ def _as_csv(answer: Any, groups: list[str]) -> str:
 
 
 def _print_table(answer: Any, groups: list[str]) -> None:
-    table = Table(*groups, title="Inferences served and what they cost")
-    for heading in ("inferences", "energy J", "emissions g", "mean error", "always smallest g", "always largest g"):
-        table.add_column(heading, justify="right")
+    unit, per_gram = mass_unit(answer.total)
+    table = Table(
+        title=f"{unit} of CO₂eq, beside always the smallest and always the largest",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for group in groups:
+        table.add_column(group, overflow="fold")
+    for heading in ("served", "J", "error", unit, "smallest", "largest"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in answer.rows:
-        table.add_row(*row.group, *_cells(row))
+        table.add_row(*row.group, *_cells(row, per_gram))
     if groups:
         table.add_section()
-        table.add_row("total", *[""] * (len(groups) - 1), *_cells(answer.total), style="bold")
+        table.add_row("total", *[""] * (len(groups) - 1), *_cells(answer.total, per_gram), style="bold")
     console = Console()
     console.print(table)
     for note in notes(answer):
         console.print(note, soft_wrap=True)
 
 
-def _cells(row: Any) -> list[str]:
+def mass_unit(total: Any) -> tuple[str, float]:
+    """The unit in which the largest mass of a table reads well, and how many of it a gram is."""
+    known = row_mapping(total, [])
+    grams = max((known[name] or 0.0 for name in ("emissions_g", "always_largest_g")), default=0.0)
+    return next(((unit, per) for unit, per in _MASS_UNITS if grams * per >= 1), _MASS_UNITS[-1])
+
+
+def _cells(row: Any, per_gram: float) -> list[str]:
     known = row_mapping(row, [])
+    masses = (known[name] for name in ("emissions_g", "always_smallest_g", "always_largest_g"))
     return [
-        str(row.inferences),
-        f"{known['energy_j']:.3f}",
-        *(
-            "unknown" if known[name] is None else f"{known[name]:.6g}"
-            for name in ("emissions_g", "mean_error", "always_smallest_g", "always_largest_g")
-        ),
+        f"{row.inferences:,}",
+        f"{known['energy_j']:.4g}" if known["energy_j"] < 1_000 else f"{known['energy_j']:,.0f}",
+        "unknown" if known["mean_error"] is None else f"{known['mean_error']:.3f}",
+        *("unknown" if mass is None else f"{mass * per_gram:,.4g}" for mass in masses),
     ]
 
 
