@@ -83,6 +83,19 @@ def test_measured_energies_ratios_metrics_and_warnings(burning_triton: Triton, t
     assert (written["meter"], written["provenance"]) == ("cpu-time", "estimated")
 
 
+def _counted(client: tritonclient.grpc.InferenceServerClient) -> dict[str, int]:
+    """How many inferences Triton has counted of each of the two models."""
+    statistics = client.get_inference_statistics().model_stats
+    return {each.name: each.inference_count for each in statistics if each.name in {"burn-small", "burn-large"}}
+
+
+def _await_counted(client: tritonclient.grpc.InferenceServerClient, expected: dict[str, int]) -> None:
+    deadline = time.monotonic() + 20
+    while _counted(client) != expected:
+        assert time.monotonic() < deadline, f"Triton counted {_counted(client)}, not {expected}"
+        time.sleep(0.01)
+
+
 def test_a_constant_mix_is_said_and_has_no_ratio(burning_triton: Triton) -> None:
     client = tritonclient.grpc.InferenceServerClient(burning_triton.grpc)
     meter = CpuTimeMeter(burning_triton.child.pid, WATTS)
@@ -92,10 +105,14 @@ def test_a_constant_mix_is_said_and_has_no_ratio(burning_triton: Triton) -> None
         Load(burning_triton.grpc, described, make_up(described, {}), 1)
         for described in (model, describe_model(client, "burn-large"))
     ]
+    counted = _counted(client)
     for _ in range(12):
         calibrator.add(look_at(client, meter))
         for load in loads:
             load.run(0, at_least=4)
+        # Triton answers a moment before it counts; a look in between would see a mix that varies.
+        counted = {name: count + 4 for name, count in counted.items()}
+        _await_counted(client, counted)
     registry = CollectorRegistry()
     metrics = CalibrationMetrics(registry)
     result = calibrator.result()
