@@ -125,7 +125,7 @@ def command(
         raise InvalidInput(f"{output} is there already: name another file, or move it away")
     stamina.instrumentation.set_on_retry_hooks([])
     rows = asyncio.run(_fetch_with_progress(source, check_zone(zone), area, url, span, output))
-    Console(stderr=True).print(f"{output}: {rows} readings of {zone}")
+    Console(stderr=True).print(f"{output}: {rows} readings of {zone}", soft_wrap=True)
 
 
 async def _fetch_with_progress(

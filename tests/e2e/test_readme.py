@@ -30,8 +30,8 @@ def test_the_request_of_the_readme_is_answered_with_the_receipt_it_shows(tmp_pat
     with Stack(options, lambda _line: None) as stack:
         code = snippet[1].replace("127.0.0.1:8001", stack.proxy.address)
         deadline = time.monotonic() + 60
-        # Until the first decision has come the fallback answers, and says so.
-        while "carbon_decision" not in (printed := _run(code)):
+        # Until the first reading has come the fallback answers, and its receipt has no intensity.
+        while "carbon_intensity_g_per_kwh" not in (printed := _run(code)):
             assert time.monotonic() < deadline, printed
     assert printed.startswith("0 ")
     for parameter in re.findall(r"^\| `(carbon_\w+)` \|", text, re.MULTILINE):
