@@ -30,7 +30,7 @@ from tests.integration.inference_proxy.stand import MODELS, infer_request, setti
 from tradewind.database import open_engine, reading
 from tradewind.migrate import upgrade
 
-KILLS = 20
+KILLS = int(os.environ.get("TRADEWIND_TEST_KILLS", "5"))
 CLIENTS = 4
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import random
 import re
 import threading
@@ -22,7 +23,7 @@ from tests.integration.inference_proxy.stand import MODELS, settings_for
 from tradewind.database import open_engine, reading
 from tradewind.migrate import upgrade
 
-KILLS = 5
+KILLS = int(os.environ.get("TRADEWIND_TEST_KILLS", "5"))
 CLIENTS = 4
 VARIANTS = ("ident_small", "ident_medium", "ident_large")
 
