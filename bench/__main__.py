@@ -55,7 +55,7 @@ def table_of(entries: Sequence[Entry]) -> Table:
             _number(entry["reference"]),
             _number(entry["ratio"]),
             _number(entry["budget"]),
-            {True: "yes", False: "[bold red]NO[/]", None: ""}[entry["holds"]],
+            {True: "yes", False: "[bold red]NO[/]", None: ""}[entry["holds"] if entry["budget"] is not None else None],
         )
     return table
 

@@ -45,7 +45,7 @@ def measure() -> list[dict[str, Any]]:
             "unit": "s",
             "reference": per_zone * ZONES,
             "ratio": ratio,
-            "budget": f">= {TIMES_FASTER:g}x a plain loop, identical results",
+            "budget": TIMES_FASTER,
             "holds": ratio >= TIMES_FASTER,
         }
     ]
@@ -88,7 +88,7 @@ def _per_decision(policy: Policy, zone: IntensitySeries, pool: tuple[OperatingPo
         "unit": "us",
         "reference": None,
         "ratio": None,
-        "budget": "printed",
+        "budget": None,
         "holds": True,
     }
 
