@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from local_stack.ports import free_ports, listens
+from local_stack.ports import free_ports, if_free, listens
 from local_stack.processes import Child
 from tradewind.errors import StartupError
 
@@ -50,8 +50,9 @@ def _listener(version: str, port: int) -> list[str]:
 class Broker:
     """The broker as a child process that can be killed and comes back on the same ports."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, wanted: tuple[int, ...] = (0, 0)) -> None:
+        """`wanted` are the ports for MQTT 5 and 3.1.1; 0, or one that is taken, means any."""
+        self._directory, self._wanted = directory, wanted
         self._child: Child | None = None
         self.port = 0
         """For MQTT 5."""
@@ -76,7 +77,8 @@ class Broker:
             self._await(self._child, self.port, self.port_v4)
             return
         for attempt in range(1, _ATTEMPTS + 1):
-            port, port_v4 = free_ports(2)
+            ours = zip(self._wanted, free_ports(2), strict=True)
+            port, port_v4 = (if_free(wanted) or free if attempt == 1 else free for wanted, free in ours)
             program = [sys.executable, "-m", "local_stack.broker", f"--port={port}", f"--port-v4={port_v4}"]
             child = Child("broker", program, self._directory)
             try:

@@ -16,6 +16,18 @@ def free_ports(count: int) -> tuple[int, ...]:
         return tuple(each.getsockname()[1] for each in sockets)
 
 
+def if_free(port: int) -> int:
+    """The loopback port itself while nobody has it; 0, which means any, otherwise."""
+    with socket.socket() as probe:
+        # As the servers bind: a connection that is only waiting to be forgotten does not occupy the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
 def listens(pid: int, port: int) -> bool:
     """Whether the process itself holds a listening TCP socket on the port: another program's does not count."""
     inodes = _listening_inodes(port)

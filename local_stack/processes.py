@@ -114,11 +114,15 @@ class Child:
 
     def obituary(self) -> str:
         """How it ended and its last words, in one sentence."""
+        return self.ending() if self.alive else f"{self.ending()}; {self._last_words()}"
+
+    def ending(self) -> str:
+        """How it ended, in a few words."""
         code = self._started.poll()
         if code is None:
             return f"{self.name} is running"
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
-        return f"{self.name} ended {how}; {self._last_words()}"
+        return f"{self.name} ended {how}"
 
     @property
     def _started(self) -> subprocess.Popen[bytes]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from local_stack.broker import Broker
-from local_stack.ports import free_ports
+from local_stack.ports import free_ports, if_free
 from local_stack.postgres import Postgres
 from local_stack.processes import Child
 from local_stack.services import Service
@@ -77,6 +77,14 @@ class Options:
     policy: str = "proportional"
     metrics: bool = False
     """Whether every service shows Prometheus metrics on a port of its own."""
+    usual_ports: bool = False
+    """Whether each part takes the port that clients and commands expect, where it is free."""
+
+
+USUAL_PORTS = {"inference_proxy": 8_001, "carbon_service": 9_101, "selector_service": 9_102}
+"""What the services listen on unless told otherwise, and so what clients and commands expect."""
+USUAL_HTTP_PORT = 8_000
+USUAL_BROKER_PORTS = (1_883, 1_884)
 
 
 class Stack:
@@ -152,6 +160,15 @@ class Stack:
             ("logs", str(self.options.directory)),
         ]
 
+    def unusual_addresses(self) -> list[str]:
+        """The services and the broker that did not get their usual ports."""
+        moved = [
+            f"{name} ({self._part(name, Service).address})"
+            for name, port in USUAL_PORTS.items()
+            if self._part(name, Service).port != port
+        ]
+        return moved if self.broker.port == USUAL_BROKER_PORTS[0] else [*moved, f"broker ({self.broker.url})"]
+
     def _part(self, name: str, kind: type[PartT]) -> PartT:
         part = self.parts.get(name)
         if not isinstance(part, kind):
@@ -163,7 +180,7 @@ class Stack:
         if bool(self.options.triton_http) and not self.options.triton_grpc:
             raise InvalidInput("--triton-http needs --triton-grpc too: the proxy speaks gRPC to Triton")
         directory.mkdir(parents=True, exist_ok=True)
-        self._add("broker", Broker(directory))
+        self._add("broker", Broker(directory, USUAL_BROKER_PORTS if self.options.usual_ports else (0, 0)))
         self._prepare_database()
         if self.options.triton_grpc is None:
             self._add("triton", Triton(directory))
@@ -208,7 +225,7 @@ class Stack:
                 "TRADEWIND_CARBON_REPLAY_BACKFILL": f"{replay.backfill_s:f}s",
             }
         carbon = self._service("carbon_service", own, "TRADEWIND_CARBON_LISTEN")
-        (carbon.port,) = free_ports(1)
+        carbon.port = carbon.port or free_ports(1)[0]
         return carbon
 
     def _selector(self, carbon: str) -> Service:
@@ -241,7 +258,12 @@ class Stack:
     def _service(self, name: str, own: dict[str, str], listen_key: str, http_listen_key: str | None = None) -> Service:
         if name in self._metrics:
             own |= {listen_key.replace("_LISTEN", "_METRICS_PORT"): str(self._metrics[name])}
-        return Service(name, self.options.directory, self._common() | own, listen_key, http_listen_key)
+        service = Service(name, self.options.directory, self._common() | own, listen_key, http_listen_key)
+        if self.options.usual_ports:
+            service.port = if_free(USUAL_PORTS[name])
+            if http_listen_key is not None:
+                service.http_port = if_free(USUAL_HTTP_PORT)
+        return service
 
 
 def whole_microseconds(window_s: float) -> float:
@@ -276,7 +298,7 @@ class Caretaker:
                 pause = self._pauses.get(name, _FIRST_PAUSE_S)
                 self._due[name] = time.monotonic() + pause
                 self._pauses[name] = min(2 * pause, _LONGEST_PAUSE_S)
-                self._say(f"{part.child.obituary()}; starting it again in {pause:g} s")
+                self._say(f"{part.child.ending()} (its log: {part.child.log}); starting it again in {pause:g} s")
             elif time.monotonic() >= self._due[name]:
                 self._revive(name, part)
 

@@ -3,12 +3,14 @@
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from local_stack.broker import Broker
+from local_stack.ports import free_ports
 
 
 @contextmanager
@@ -52,3 +54,18 @@ def test_it_comes_back_on_the_same_port(own_broker: Broker, end: str) -> None:
         client.subscribe("test/back", qos=1)
         client.publish("test/back", b"1", qos=1)
         assert messages.get(timeout=10).payload == b"1"
+
+
+def test_it_takes_the_wanted_ports_and_others_where_they_are_taken(tmp_path: Path) -> None:
+    wanted = free_ports(2)
+    first, second = Broker(tmp_path / "first", wanted), Broker(tmp_path / "second", wanted)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    try:
+        first.start()
+        second.start()
+        assert (first.port, first.port_v4) == wanted
+        assert not {second.port, second.port_v4} & set(wanted)
+    finally:
+        first.stop()
+        second.stop()

@@ -86,7 +86,7 @@ def test_parts_may_die_without_an_inference_failing_and_decisions_follow_again(s
                 return f"{name} is back" in said
 
             _await(is_back, f"the return of {name}")
-            assert any(line.startswith(f"{name} ended by SIGKILL; ") for line in said)
+            assert any(line.startswith(f"{name} ended by SIGKILL (its log: ") for line in said)
             assert stack.addresses() == before
             last = _decision_of_an_answer(proxy)
             _await(lambda last=last: _decision_of_an_answer(proxy) != last, f"a new decision after {name}")  # type: ignore[misc] # bound now

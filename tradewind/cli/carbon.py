@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import grpc
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,9 @@ def zones(carbon: Address = ADDRESS) -> None:
     from tradewind.rpc.v1 import carbon_pb2
 
     response = _ask(carbon, lambda stub: stub.ListZones(carbon_pb2.ListZonesRequest(), timeout=DEADLINE_S))
-    table = Table("zone", "g/kWh", "kind", "signal", "since", "readings", "quarantined", "sources")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("zone", "g/kWh", "kind", "signal", "since", "readings", "held", "sources"):
+        table.add_column(heading, overflow="fold")
     for zone in response.zones:
         table.add_row(zone.zone, *_current_cells(zone), str(zone.readings), str(zone.quarantined), _sources(zone))
     Console().print(table)
@@ -48,7 +51,7 @@ def intensity(
 
     check_zone(zone)
     if watch:
-        _run(_watch(carbon, zone))
+        _run(_watch(carbon, zone), carbon)
         return
     request = carbon_pb2.GetIntensityRequest(zone=zone)
     response = _ask(carbon, lambda stub: stub.GetIntensity(request, timeout=DEADLINE_S))
@@ -141,14 +144,18 @@ async def _publish(broker_url: str, publisher: str, zone: str, payload: str) -> 
     from tradewind.settings import CommonSettings
 
     settings = CommonSettings().model_copy(update={"broker_url": broker_url})
-    bus = Bus(broker_address(settings), f"tradewind-publish-{uuid4().hex[:8]}")
+    broker = broker_address(settings)
+    bus = Bus(broker, f"tradewind-publish-{uuid4().hex[:8]}")
     bus.start()
     try:
         async with asyncio.timeout(DEADLINE_S):
             await bus.connected.wait()
             await bus.publish(topics.observation(publisher, zone), payload)
     except TimeoutError as error:
-        raise NotReady("the broker did not take it: is it running, and are the user and password right?") from error
+        raise NotReady(
+            f"the broker at {broker.host}:{broker.port} did not take it: is it running there (--broker-url), "
+            f"and are user and password right?"
+        ) from error
     finally:
         await bus.stop()
 
@@ -160,16 +167,16 @@ def _ask(address: str, call: Callable[[Any], Any]) -> Any:
         async with grpc.aio.insecure_channel(address) as channel:
             return await call(carbon_pb2_grpc.CarbonStub(channel))
 
-    return _run(ask())
+    return _run(ask(), address)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
+def _run(work: Coroutine[Any, Any, T], address: str = ADDRESS) -> T:
     try:
         return asyncio.run(work)
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata():
             raise NotReady(
-                "the carbon service does not answer: start it, or say where it is with --carbon host:port"
+                f"no carbon service answers at {address}: start it, or say where it is with --carbon host:port"
             ) from error
         raise NotReady(error.details() or error.code().name) from error
     except KeyboardInterrupt:

@@ -58,6 +58,7 @@ def up(
             triton_http=triton_http,
             policy=policy,
             metrics=True,
+            usual_ports=True,
         )
         try:
             ending.enter_context(interruptible())
@@ -68,6 +69,8 @@ def up(
             for row in stack.addresses():
                 table.add_row(*row)
             console.print(table)
+            if moved := stack.unusual_addresses():
+                console.print(f"Not on the port that clients and commands expect, which is taken: {', '.join(moved)}.")
             if replay and intensity is None:
                 console.print(f"The intensity of zone {zone} is synthetic; give a real trace with --intensity.")
             Caretaker(stack, console.print).watch()

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from local_stack.ports import free_ports, listens
+from local_stack.ports import free_ports, if_free, listens
 
 
 def test_free_ports_differ_and_can_be_bound() -> None:
@@ -23,3 +23,12 @@ def test_a_port_is_ours_only_when_our_process_listens() -> None:
         assert listens(os.getpid(), port)
         assert not listens(os.getppid(), port)
     assert not listens(os.getpid(), port)
+
+
+def test_a_usual_port_is_taken_only_while_nobody_has_it() -> None:
+    (port,) = free_ports(1)
+    assert if_free(port) == port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        assert if_free(port) == 0
