@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -13,7 +13,6 @@ from carbon_service.health import SourceHealths
 from carbon_service.keeper import Taken
 from carbon_service.observations import REASONS
 from carbon_service.present import Board
-from tradewind.errors import StartupError
 
 
 class Metrics:
@@ -39,14 +38,6 @@ class Metrics:
         self._accepted.inc(sum(outcome.accepted for outcome in taken.outcomes))
         for reason in taken.quarantined:
             self._quarantined.labels(reason).inc()
-
-    def serve(self, host: str, port: int) -> int:
-        """Serves /metrics from a thread; the port it got."""
-        try:
-            server, _ = start_http_server(port, host, self.registry)
-        except OSError as error:
-            raise StartupError(f"carbon_service cannot serve metrics on {host}:{port}: the port is in use") from error
-        return int(server.server_address[1])
 
 
 class _Zones(Collector):

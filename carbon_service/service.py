@@ -32,7 +32,7 @@ from tradewind.bus import Bus, broker_address
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
 from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
-from tradewind.serving import Server
+from tradewind.serving import Server, serve_metrics
 
 log = get_logger(__name__)
 
@@ -72,7 +72,12 @@ class CarbonService:
         for listener in (announcer.hand_over, watchers.hand_over, metrics.hand_over):
             intake.on_taken(listener)
         if settings.carbon_metrics_port is not None:
-            self.metrics_port = metrics.serve(settings.carbon_metrics_host, settings.carbon_metrics_port)
+            self.metrics_port = serve_metrics(
+                metrics.registry,
+                settings.carbon_metrics_host,
+                settings.carbon_metrics_port,
+                "TRADEWIND_CARBON_METRICS_PORT",
+            )
             log.info("metrics", host=settings.carbon_metrics_host, port=self.metrics_port)
         if replay is not None:
             await self._begin_replay(replay, keeper, intake)

@@ -3,12 +3,10 @@
 import itertools
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from inference_proxy.tallies import LATENCY_BOUNDS_S, Tallies
-from tradewind.errors import StartupError
 from tradewind.units import NG_PER_G
 
 _UJ_PER_J = 1_000_000
@@ -75,16 +73,3 @@ class TallyCollector(Collector):
             bounds = (*(repr(bound) for bound in LATENCY_BOUNDS_S), "+Inf")
             histogram.add_metric([tally.family, tally.variant], list(zip(bounds, below, strict=True)), tally.latency_s)
         return histogram
-
-
-def serve_metrics(collector: Collector, host: str, port: int) -> int:
-    """Serves `/metrics` in a thread of its own; the port it got."""
-    registry = CollectorRegistry()
-    registry.register(collector)
-    try:
-        server, _ = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        raise StartupError(
-            f"metrics cannot be served on {host}:{port}: {error.strerror}; set TRADEWIND_PROXY_METRICS_PORT"
-        ) from error
-    return int(server.server_port)

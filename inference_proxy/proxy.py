@@ -5,6 +5,7 @@ from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -21,7 +22,7 @@ from inference_proxy.http.front import HttpFront
 from inference_proxy.inferring import Inferring, Route, Rules
 from inference_proxy.intervals import Intervals
 from inference_proxy.ledger import Ledger
-from inference_proxy.metrics import TallyCollector, serve_metrics
+from inference_proxy.metrics import TallyCollector
 from inference_proxy.operations import OperationsServicer
 from inference_proxy.readiness import Readiness
 from inference_proxy.relaying import SERVICE
@@ -39,7 +40,7 @@ from tradewind.catalogue import find_catalogue
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
 from tradewind.rpc.v1 import emissions_pb2, emissions_pb2_grpc, operations_pb2, operations_pb2_grpc
-from tradewind.serving import ErrorsMapped, Server
+from tradewind.serving import ErrorsMapped, Server, serve_metrics
 
 log = get_logger(__name__)
 
@@ -112,10 +113,13 @@ class Proxy:
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
         self._follow()
+        registry = CollectorRegistry()
+        registry.register(TallyCollector(self.tallies, self._spooled_bytes))
         self.metrics_port = serve_metrics(
-            TallyCollector(self.tallies, self._spooled_bytes),
+            registry,
             self.settings.proxy_metrics_host,
             self.settings.proxy_metrics_port,
+            "TRADEWIND_PROXY_METRICS_PORT",
         )
         log.info("serving", settings=self.settings.model_dump(mode="json", exclude={"database_url", "broker_url"}))
         port = await self._listen()

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from profiler.calibrate import CalibrationMetrics, Calibrator, DriftWarnings, look_at, write_calibration
 from profiler.meter_offers import Metering, local_triton, offers
@@ -14,7 +14,7 @@ from profiler.settings import ProfilerSettings
 from tradewind.catalogue import load_catalogue
 from tradewind.errors import NotReady, StartupError
 from tradewind.logs import configure_logs, get_logger
-from tradewind.serving import run_service, stop_requested
+from tradewind.serving import run_service, serve_metrics, stop_requested
 from tradewind.settings import read_settings
 
 log = get_logger(__name__)
@@ -67,11 +67,7 @@ def _serve_metrics(listen: str, registry: CollectorRegistry) -> int:
     host, _, port = listen.rpartition(":")
     if not port.isdigit():
         raise StartupError(f"TRADEWIND_PROFILER_LISTEN: {listen[:80]!r} is not HOST:PORT")
-    try:
-        server, _thread = start_http_server(int(port), host or "127.0.0.1", registry)
-    except OSError as error:
-        raise StartupError(f"TRADEWIND_PROFILER_LISTEN: {listen[:80]} is in use or not ours") from error
-    return int(server.server_port)
+    return serve_metrics(registry, host or "127.0.0.1", int(port), "TRADEWIND_PROFILER_LISTEN")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """What the selector counts, for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from tradewind.decisions import Decision
-from tradewind.errors import StartupError
 
 
 class Metrics:
@@ -39,11 +38,3 @@ class Metrics:
     def unstored(self, count: int) -> None:
         """Shows what waits for the database."""
         self._waiting.set(count)
-
-    def serve(self, host: str, port: int) -> int:
-        """Serves them over HTTP; the port it got."""
-        try:
-            server, _ = start_http_server(port, addr=host, registry=self.registry)
-        except OSError as error:
-            raise StartupError(f"TRADEWIND_SELECTOR_METRICS_PORT: port {port} is in use or not ours") from error
-        return int(server.server_port)

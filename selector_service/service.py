@@ -29,7 +29,7 @@ from tradewind.database import open_engine, require_migrated
 from tradewind.decisions import Decision
 from tradewind.logs import get_logger
 from tradewind.readings import Reading
-from tradewind.serving import ErrorsMapped, Server
+from tradewind.serving import ErrorsMapped, Server, serve_metrics
 
 log = get_logger(__name__)
 
@@ -80,7 +80,10 @@ class SelectorService:
         settings = self._settings
         if settings.selector_metrics_port is not None:
             host = settings.selector_listen.rpartition(":")[0]
-            log.info("metrics", port=self.metrics.serve(host, settings.selector_metrics_port))
+            port = serve_metrics(
+                self.metrics.registry, host, settings.selector_metrics_port, "TRADEWIND_SELECTOR_METRICS_PORT"
+            )
+            log.info("metrics", port=port)
         self.bus.start()
         self._tasks = [
             asyncio.create_task(self._follower.run(self.bus)),

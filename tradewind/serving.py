@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
+from prometheus_client import CollectorRegistry, start_http_server
 
 from tradewind.errors import InvalidInput, NotFound, NotPermitted, NotReady, StartupError, TradewindError
 from tradewind.logs import get_logger
@@ -187,6 +188,15 @@ class Server:
     async def _set_health(self, service_names: Sequence[str], status: int) -> None:
         for name in ["", *service_names]:
             await self.health.set(name, status)
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int, setting: str) -> int:
+    """Serves `/metrics` for Prometheus from a thread; the port it got. `setting` names the variable to change."""
+    try:
+        server, _ = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise StartupError(f"{setting}: metrics cannot listen on {host}:{port}: it is in use or not ours") from error
+    return int(server.server_port)
 
 
 async def stop_requested() -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,37 +11,21 @@ from typing import Any
 
 import grpc
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from inference_proxy.envoy.writers import Writers
-from inference_proxy.flusher import Flusher
 from inference_proxy.ledger import Ledger
 from inference_proxy.settings import ProxyFront, ProxySettings
-from inference_proxy.spool import Spool
-from inference_proxy.store import ledger, unattributed
 from inference_proxy.tallies import Tallies
 from local_stack.ports import free_ports
 from local_stack.processes import Child
 from local_stack.triton import Triton
 from tests.e2e.proxy_process import proxy_process
-from tests.integration.inference_proxy.stand import MODELS, infer_request, settings_for
-from tradewind.database import open_engine, reading
+from tests.e2e.three_counts import CLIENTS, KILLS, Load, executed, over_grpc, recorded, store_the_rest
+from tests.integration.inference_proxy.stand import infer_request, settings_for
+from tradewind.database import open_engine
 from tradewind.migrate import upgrade
-
-KILLS = int(os.environ.get("TRADEWIND_TEST_KILLS", "5"))
-CLIENTS = 4
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-    """A Triton that only this file's tests call."""
-    server = Triton(tmp_path_factory.mktemp("triton"), MODELS)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 class Life:
@@ -102,66 +85,6 @@ def life(models: Triton, tmp_path: Path, sqlite_url: str) -> Iterator[Life]:
         made.kill_envoy()
 
 
-class Load:
-    """Clients that ask again and again, whatever becomes of it, and count the answers."""
-
-    def __init__(self, address: str) -> None:
-        self._address, self._leave = address, threading.Event()
-        self.answered = [0] * CLIENTS
-        self._threads = [threading.Thread(target=self._ask, args=(number,), daemon=True) for number in range(CLIENTS)]
-
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._leave.set()
-        for thread in self._threads:
-            thread.join()
-
-    @property
-    def total(self) -> int:
-        """Answers so far."""
-        return sum(self.answered)
-
-    def wait_for(self, more: int) -> None:
-        """Waits for so many more answers."""
-        wanted, deadline = self.total + more, time.monotonic() + 60
-        while self.total < wanted:
-            assert time.monotonic() < deadline, "no answers within a minute"
-            time.sleep(0.002)
-
-    def _ask(self, number: int) -> None:
-        options = [("grpc.max_reconnect_backoff_ms", 50), ("grpc.initial_reconnect_backoff_ms", 50)]
-        # Every other client has a requirement, which is the Python proxy's to meet.
-        request = infer_request("ident", carbon_pin_variant="small") if number % 2 else infer_request("ident")
-        with grpc.insecure_channel(self._address, options=options) as channel:
-            stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            while not self._leave.is_set():
-                try:
-                    stub.ModelInfer(request, timeout=20)
-                except grpc.RpcError:
-                    continue
-                self.answered[number] += 1
-
-
-def executed(models: Triton) -> int:
-    """Inferences by Triton's own count."""
-    with grpc.insecure_channel(models.grpc) as channel:
-        stats = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStatistics(service_pb2.ModelStatisticsRequest())
-    return sum(each.inference_stats.success.count for each in stats.model_stats if each.name.startswith("ident"))
-
-
-def recorded(engine: Engine) -> int:
-    """Inferences in the ledger."""
-    with reading(engine) as connection:
-        return sum(
-            connection.execute(select(func.coalesce(func.sum(table.c.inferences), 0))).scalar_one()
-            for table in (ledger, unattributed)
-        )
-
-
 @pytest.mark.timeout(500)
 def test_answered_within_recorded_within_executed(
     life: Life, models: Triton, capsys: pytest.CaptureFixture[str]
@@ -169,7 +92,7 @@ def test_answered_within_recorded_within_executed(
     before, chance = executed(models), random.Random(11)
     life.start()
     fell = {"proxy": 0, "envoy": 0, "both": 0}
-    with Load(life.settings.proxy_listen) as load:
+    with Load(over_grpc(life.settings.proxy_listen, _request_of)) as load:
         for _ in range(KILLS):
             load.wait_for(chance.randint(20, 300))
             victim = chance.choice(sorted(fell))
@@ -186,7 +109,7 @@ def test_answered_within_recorded_within_executed(
     life.kill_envoy()
 
     engine = open_engine(life.settings.database_url)
-    stored = _store_the_rest(life.settings, engine)
+    stored = _store_all_the_rest(life.settings, engine)
     done = executed(models) - before
     engine.dispose()
     with capsys.disabled():
@@ -196,19 +119,19 @@ def test_answered_within_recorded_within_executed(
     assert stored - answered <= (KILLS + 2) * CLIENTS
 
 
-def _store_the_rest(settings: ProxySettings, engine: Engine) -> int:
-    """Stores what the spools of the dead still hold, twice over; what the ledger has then."""
-    spool = Spool(settings.proxy_spool_directory, settings.proxy_segment_bytes)
-    spool.open()
-    flusher = Flusher(spool, Ledger(engine), interval_s=1)
+def _request_of(number: int) -> service_pb2.ModelInferRequest:
+    # Every other client has a requirement, which is the Python proxy's to meet.
+    return infer_request("ident", carbon_pin_variant="small") if number % 2 else infer_request("ident")
+
+
+def _store_all_the_rest(settings: ProxySettings, engine: Engine) -> int:
+    """Stores what the dead proxy and the dead Envoy still hold, twice over; what the ledger has then."""
     writers = Writers(settings.proxy_spool_directory / "envoy" / "writers", Ledger(engine), 1, Tallies(), {})
-    flusher.flush()
     writers.flush()
-    stored = recorded(engine)
-    assert (flusher.flush(), writers.flush()) == (0, 0)
+    stored = store_the_rest(settings, engine)
+    assert writers.flush() == 0
     assert not list(writers.directory.iterdir())
     assert recorded(engine) == stored
-    spool.close()
     return stored
 
 
