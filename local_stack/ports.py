@@ -1,5 +1,6 @@
 """Which loopback port is free, and whose process listens on one."""
 
+import contextlib
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,12 +34,17 @@ def listens(pid: int, port: int) -> bool:
     inodes = _listening_inodes(port)
     if not inodes:
         return False
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    try:
-        return any(str(fd.readlink()) in wanted for fd in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        # A descriptor closed, or the process ended, while it was looked at.
-        return False
+    return not inodes.isdisjoint(_socket_inodes(pid))
+
+
+def _socket_inodes(pid: int) -> set[str]:
+    inodes = set()
+    # The process may end, and a descriptor may close, while it is looked at: a listing of our own even lists itself.
+    with contextlib.suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    return inodes
 
 
 def _listening_inodes(port: int) -> set[str]:

@@ -25,6 +25,15 @@ def test_a_port_is_ours_only_when_our_process_listens() -> None:
     assert not listens(os.getpid(), port)
 
 
+def test_descriptors_that_close_meanwhile_do_not_hide_the_listener() -> None:
+    # In the list of our own descriptors stands the list's, before the listener's and gone when it is read.
+    with socket.socket() as gap, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        gap.close()
+        assert listens(os.getpid(), listener.getsockname()[1])
+
+
 def test_a_usual_port_is_taken_only_while_nobody_has_it() -> None:
     (port,) = free_ports(1)
     assert if_free(port) == port

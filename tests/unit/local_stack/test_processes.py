@@ -113,9 +113,11 @@ def test_helpers_of_a_child_end_with_it(tmp_path: Path, end: object) -> None:
 
 
 _PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from local_stack.processes import Child, interruptible
+# A shell starts what it puts in the background deaf to Ctrl-C: this test's own run may be there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 child = Child("thing", [sys.executable, "-c", {code!r}], Path({directory!r}))
 try:
     with interruptible():
