@@ -30,6 +30,7 @@ log = get_logger(__name__)
 
 ERROR_DOMAIN = "tradewind"
 MAX_MESSAGE_BYTES = 2**31 - 1
+_UNBOUNDED = 2**31 - 1
 
 SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 0),  # Otherwise a port in use is shared in silence.
@@ -38,6 +39,11 @@ SERVER_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),  # Clients that ping often are served, not hung up on.
+    # gRPC cancels at random what waits for this process beyond 1000 calls, and all that waits for 30 s. What is to be
+    # refused is the service's to say, with a status that tells a client so.
+    ("grpc.server.max_pending_requests", _UNBOUNDED),
+    ("grpc.server.max_pending_requests_hard_limit", _UNBOUNDED),
+    ("grpc.server_max_unrequested_time_in_server", _UNBOUNDED),
 )
 
 _CODES: dict[type[TradewindError], int] = {

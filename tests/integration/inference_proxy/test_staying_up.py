@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,29 @@ async def test_requests_are_balanced_and_a_killed_triton_costs_at_most_what_was_
         await asyncio.gather(*tasks)
         assert failures <= clients
         assert proxy.tallies.of("ident", "small").inferences == answers
+
+
+@pytest.mark.parametrize("at_most", [None, 100])
+async def test_nothing_but_the_admission_limit_refuses(
+    models: Triton, tmp_path: Path, sqlite_url: str, at_most: int | None
+) -> None:
+    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=models.grpc, proxy_in_flight=at_most)
+    async with running(settings) as proxy, grpc.aio.insecure_channel(address_of(proxy)) as channel:
+        stub = stub_of(channel)
+
+        async def ask() -> grpc.StatusCode:
+            try:
+                await stub.ModelInfer(infer_request("ident"))
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+        # gRPC's own limit would begin to cancel at a thousand calls that wait for the process.
+        codes = Counter(await asyncio.gather(*(ask() for _ in range(2_500))))
+        refused = codes.pop(grpc.StatusCode.RESOURCE_EXHAUSTED, 0)
+        assert set(codes) == {grpc.StatusCode.OK}
+        assert refused == proxy.tallies.refused
+        assert (refused > 0) == (at_most is not None)
 
 
 async def test_the_excess_spills_and_comes_back(
