@@ -34,6 +34,7 @@ class BusFollowing:
                 messages = await bus.messages()
                 for message in messages:
                     self._take(message)
+                self._following.remember()
                 bus.done(messages)
         finally:
             await bus.stop()

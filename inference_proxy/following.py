@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 import grpc
 
 from inference_proxy.intervals import Intervals
+from inference_proxy.last_decisions import LastDecisions
 from inference_proxy.routes import FamilyRoute
 from tradewind import messages
 from tradewind.decisions import Decision
@@ -38,11 +39,19 @@ class Following:
         families: Mapping[str, FamilyRoute],
         intervals: Intervals,
         keep: Callable[[Iterable[Reading]], None],
+        last: LastDecisions,
     ) -> None:
         """`keep` takes readings for the ledger."""
         self._zone, self._families, self._intervals, self._keep = zone, families, intervals, keep
+        self._last, self._kept = last, True
         self.heard = asyncio.Event()
         """Set once a snapshot has come."""
+
+    def restore(self) -> None:
+        """Brings back what was in force when the last life ended; a newer decision takes its place."""
+        for decision in self._last.restore():
+            self.decide(decision)
+        self._kept = True
 
     async def follow(self, address: str) -> None:
         """Watches the selector for ever, through its absences."""
@@ -81,6 +90,7 @@ class Following:
                 self.learn([messages.reading_from_wire(event.restated)])
         except (TradewindError, KeyError, ValueError) as error:
             log.warning("an event from the selector is not understood and left out", error=str(error))
+        self.remember()
 
     def decide(self, decision: Decision) -> None:
         """Brings a decision into force, unless a newer one is."""
@@ -93,6 +103,13 @@ class Following:
         # After a selector was set up anew its revisions begin again: the time of deciding tells then.
         if known is None or (decision.decided_at, decision.revision) >= (known.decided_at, known.revision):
             family.decide(decision)
+            self._kept = False
+
+    def remember(self) -> None:
+        """Writes down what came into force since the last time, before it serves a request."""
+        if not self._kept:
+            self._kept = True
+            self._last.keep()
 
     def learn(self, readings: Iterable[Reading]) -> None:
         """Takes readings in, for the requests to come and for the ledger."""

@@ -21,6 +21,7 @@ from inference_proxy.front import Front
 from inference_proxy.http.front import HttpFront
 from inference_proxy.inferring import Inferring, Route, Rules
 from inference_proxy.intervals import Intervals
+from inference_proxy.last_decisions import LastDecisions
 from inference_proxy.ledger import Ledger
 from inference_proxy.metrics import TallyCollector
 from inference_proxy.operations import OperationsServicer
@@ -86,7 +87,8 @@ class Proxy:
         self.accounting = Accounting(self.spool, self.tallies)
         self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
         self.readiness = Readiness(self.endpoints, self.targets)
-        self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn)
+        last = LastDecisions(settings.proxy_spool_directory / "decisions.json", settings.proxy_zone, self.families)
+        self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn, last)
         self.rules = Rules(
             self.endpoints[0],
             self.routes(),
@@ -109,6 +111,7 @@ class Proxy:
         await self.readiness.start()
         self.spool.open()
         self.forces.restore()
+        self.following.restore()
         self.flusher.start()
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))

@@ -117,9 +117,11 @@ class Selector(selector_pb2_grpc.SelectorServicer):
                 self.reported[each.zone, each.family, each.variant, each.decision] += each.inferences
         return selector_pb2.ReportServedResponse(counted=counted)
 
-    def decide(self, family: str, mix: dict[str, float], current: Reading | None = None) -> Decision:
-        """Decides, and tells whoever watches."""
-        now = datetime.now(UTC)
+    def decide(
+        self, family: str, mix: dict[str, float], current: Reading | None = None, *, age: timedelta = timedelta()
+    ) -> Decision:
+        """Decides, some time ago where it is to have an age, and tells whoever watches."""
+        now = datetime.now(UTC) - age
         made = Decision(
             id=f"{family}-{'-'.join(mix)}",
             zone=ZONE,
