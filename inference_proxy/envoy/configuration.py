@@ -303,7 +303,8 @@ def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
                 },
             }
         ],
-        "host_selection_retry_max_attempts": 5,
+        # A pick is at random, and may fall on the same one again and again: with few tries some would end there.
+        "host_selection_retry_max_attempts": 100,
     }
     # A deadline of the client's is kept; there is no other.
     unhurried = {"timeout": "0s", "max_stream_duration": {"grpc_timeout_header_max": "0s"}}

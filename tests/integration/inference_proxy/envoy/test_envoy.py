@@ -306,8 +306,8 @@ async def test_of_two_tritons_the_one_that_is_left_serves(
         own_models.child.kill()
         ends = [await _end_of(stub.ModelInfer(infer_request("ident"))) for _ in range(200)]
         failed = ends.count(grpc.StatusCode.UNAVAILABLE)
-        # What was in flight when it died; a connection that is refused is tried again elsewhere.
-        assert failed <= 2
+        # At most what was sent as it died; a connection that is refused is tried again elsewhere, always.
+        assert failed <= 1
         assert ends.count(grpc.StatusCode.OK) == 200 - failed
         await served_by(stub, "small")
         assert straight(proxy) == 20 + 200 - failed + 1
