@@ -1,5 +1,8 @@
 """What was served in the interval that just ended: as reported, or else as decided.
 
+A report of nothing is a report: an interval in which nobody asked weighs nothing. Only where nobody reports at all, the
+decided mix and one load per interval are assumed.
+
 Every feedback policy keeps the open interval in its state. A second decision within the interval (a late reading, a
 restart) adds to what was reported and changes nothing else, so that deciding twice never counts twice.
 """
@@ -40,7 +43,7 @@ def finish_interval(state: State, situation: Situation) -> FinishedInterval | No
         at_s=opened["at_s"],
         length_s=opened["length_s"],
         intensity_g_per_kwh=opened["intensity_g_per_kwh"],
-        served=reported if sum(reported.values()) > 0 else opened["mix"],
+        served=reported or opened["mix"],
     )
 
 

@@ -229,11 +229,26 @@ class TargetError:
             f"{variant} up to {threshold:.4g} g/kWh"
             for variant, threshold in zip(frontier.variants[1:], thresholds, strict=True)
         )
+        if (beyond := self._out_of_reach(frontier)) is not None:
+            return f"{intensity:g} g/kWh: {beyond}"
         side = "behind" if owed_days > 0 else "ahead"
         return (
             f"{intensity:g} g/kWh: for a mean error of {self.target_error:g} (aiming at {aim:.4g}, "
             f"{abs(owed_days):.2g} days {side}) the price of error pays for {steps}"
         )
+
+    def _out_of_reach(self, frontier: Frontier) -> str | None:
+        """What is said of a target that no mix of the pool can have."""
+        for end, place, beyond in (
+            ("least", -1, self.target_error < frontier.errors[-1]),
+            ("most", 0, self.target_error > frontier.errors[0]),
+        ):
+            if beyond:
+                return (
+                    f"a mean error of {self.target_error:g} is out of the pool's reach, so {frontier.variants[place]} "
+                    f"with the {end}, {frontier.errors[place]:g}, always serves"
+                )
+        return None
 
 
 def _to_come(memories: Mapping[str, Histogram], days: float) -> Histogram:

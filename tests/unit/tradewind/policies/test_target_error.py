@@ -72,9 +72,17 @@ def test_a_flat_grid_gets_the_mix_of_the_target() -> None:
     assert set(weights(choices[-1])) == {"resnet50", "resnet101"}
 
 
-@pytest.mark.parametrize(("target", "variant"), [(5.0, "resnet152"), (9.0, "resnet50")])
-def test_a_target_out_of_reach_gives_the_nearest_end(target: float, variant: str) -> None:
-    assert all(weights(choice) == {variant: 1.0} for choice in decide(TargetError(target), weather(3)))
+@pytest.mark.parametrize(
+    ("target", "variant", "words"),
+    [
+        (5.0, "resnet152", "error of 5 is out of the pool's reach, so resnet152 with the least, 5.954, always serves"),
+        (9.0, "resnet50", "error of 9 is out of the pool's reach, so resnet50 with the most, 7.138, always serves"),
+    ],
+)
+def test_a_target_out_of_reach_gives_the_nearest_end_and_says_so(target: float, variant: str, words: str) -> None:
+    choices = decide(TargetError(target), weather(3))
+    assert all(weights(choice) == {variant: 1.0} for choice in choices)
+    assert all(words in choice.explanation for choice in choices)
 
 
 def test_what_was_served_counts_more_than_what_was_decided() -> None:
@@ -87,6 +95,26 @@ def test_what_was_served_counts_more_than_what_was_decided() -> None:
     assert choice.figures["owed_days"] > 10
     assert aims[0] == 6.57
     assert aims[-1] < 6.4
+
+
+def test_an_interval_without_requests_weighs_nothing_whatever_the_usual_load() -> None:
+    values = weather(60)
+
+    def served_error(load: float) -> float:
+        policy = TargetError(6.57, period_days=60.0)
+        state = policy.initial_state()
+        served: dict[str, float] = {}
+        errors = []
+        for hour, value in enumerate(values):
+            choice, state = policy.select_mix(situation(hour, value, served), state)
+            asked = load if 8 <= hour % 24 < 18 else 0.0
+            served = {share.variant: share.weight * asked for share in choice.mix}
+            if asked and hour >= 28 * DAY:
+                errors.append(mean_error([choice]))
+        return sum(errors) / len(errors)
+
+    assert served_error(1.0) == pytest.approx(6.57, abs=0.03)
+    assert served_error(1.0) == pytest.approx(served_error(1e6), abs=1e-6)
 
 
 def test_deciding_again_within_an_interval_counts_nothing_twice() -> None:
