@@ -6,6 +6,7 @@ is a series of equal intervals. Cells without a value stay without one. What is 
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ _VALUE_NAMES = (
     *("intensity_g_per_kwh", "actual", "ci", "intensity", "carbon_intensity", "carbonintensity", "avg_ci"),
     *("carbon_intensity_g_per_kwh", "ci_direct", "g_per_kwh", "gco2/kwh", "moer", "value", "requests", "count"),
 )
+_LOOKS_LIKE_A_TIME = re.compile(r"\d+[-/.]\d+[-/.]\d+|\d:\d\d")
 _NO_VALUE = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "--"})
 _SERIES_START = datetime(2000, 1, 1, tzinfo=UTC)
 """Where a file without times is laid; only differences between its intervals mean anything."""
@@ -141,7 +143,17 @@ def _time_index(
         cell = _first_cell(rows, index)
         if cell and _as_number(cell) is None and _as_seconds(cell) is not None:
             return index
+    _refuse_unreadable_times(path, header, rows)
     return None
+
+
+def _refuse_unreadable_times(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Times that cannot be read are not the same as no times: without them, gaps and hours would be lost unsaid."""
+    for index in range(len(header)):
+        line, row = next(((line, row) for line, row in rows if _cell(row, index)), (0, []))
+        cell = _cell(row, index)
+        if _as_number(cell) is None and _LOOKS_LIKE_A_TIME.search(cell):
+            raise _not_a_time(path, line, header[index], cell)
 
 
 def _value_index(
@@ -203,11 +215,15 @@ def _seconds(path: Path, line: int, header: Sequence[str], row: Sequence[str], i
     cell = _cell(row, index)
     seconds = _as_seconds(cell)
     if seconds is None:
-        raise InvalidInput(
-            f"{path}: line {line}, column {header[index]}: {cell[:40]!r} is not a time; "
-            f"write it as 2023-06-02T12:30:00Z or as seconds since 1970"
-        )
+        raise _not_a_time(path, line, header[index], cell)
     return seconds
+
+
+def _not_a_time(path: Path, line: int, column: str, cell: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path}: line {line}, column {column}: {cell[:40]!r} is not a time; "
+        f"write it as 2023-06-02T12:30:00Z or as seconds since 1970"
+    )
 
 
 def _as_number(cell: str) -> float | None:

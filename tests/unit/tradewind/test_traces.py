@@ -77,6 +77,8 @@ def test_the_usual_step_shrugs_off_gaps_duplicates_and_a_clock_change(tmp_path: 
         ("from,actual\n2023-01-01,5\n2023-01-02,lots\n", {}, r"trace\.csv: line 3, column actual: 'lots' is not a num"),
         ("from,actual\n2023-01-01,5\n,6\n", {}, r"trace\.csv: line 3, column from: '' is not a time"),
         ("from,actual\n2023-01-01,5\n\n01/02/2023,6\n", {}, r"line 4, column from: '01/02/2023' is not a time"),
+        ("from,actual\n01/02/2023 00:00,5\n", {}, r"line 2, column from: '01/02/2023 00:00' is not a time"),
+        ("Zeit,Wert\n,4\n2023-01-01 00:00 UTC,5\n", {}, r"line 3, column Zeit: '2023-01-01 00:00 UTC' is not a time"),
         ("from,a,b\n2023-01-01,5,6\n", {}, r"\(a, b could\): name the value column"),
         ("from,actual\n2023-01-01,5\n", {"value_column": "c"}, r"no value column 'c': it has from, actual"),
         ("from,actual\n2023-01-01,5\n", {"time_column": "c"}, r"no time column 'c'"),
