@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,9 @@ table { border-collapse: collapse; font-size: 14px } td, th { padding: .3rem .6r
 td { text-align: right } td:first-child, td:last-child { text-align: left } img { max-width: 100% }
 .note { background: #fff3cd; padding: .5rem 1rem }
 """
+
+_WHOLE_DAY = 0.8
+"""The part of a day's intervals that must be scored for their sum to be shown as the day's."""
 
 
 def write_report(comparisons: Sequence[Comparison], directory: Path) -> Path:
@@ -52,23 +56,23 @@ def _section(comparison: Comparison) -> str:
 
 
 def _figures(comparison: Comparison) -> str:
-    days = _days(comparison)
+    days, since = _days(comparison)
+    length = comparison.series.interval_s / 86_400
     suffix = " (synthetic)" if comparison.series.name == SYNTHETIC_NAME else ""
 
     def intensity(axes: Axes) -> None:
-        axes.plot(days, comparison.ground.g_per_kwh, linewidth=0.7)
-        axes.set(title=f"Carbon intensity{suffix}", xlabel="day", ylabel="gCO2eq/kWh")
+        axes.plot(*broken_at_gaps(days, comparison.ground.g_per_kwh, length), linewidth=0.7)
+        axes.set(title=f"Carbon intensity{suffix}", xlabel=since, ylabel="gCO2eq/kWh")
 
     def requests(axes: Axes) -> None:
-        axes.plot(days, comparison.ground.requests, linewidth=0.7)
-        axes.set(title="Requests per interval", xlabel="day", ylabel="requests", ylim=(0, None))
+        axes.plot(*broken_at_gaps(days, comparison.ground.requests, length), linewidth=0.7)
+        axes.set(title="Requests per interval", xlabel=since, ylabel="requests", ylim=(0, None))
 
     def emissions(axes: Axes) -> None:
-        day = np.floor(days).astype(np.intp)
         for label, weights in comparison.weights.items():
-            grams = np.bincount(day, weights=comparison.ground.grams(weights))
+            grams = sums_of_whole_days(days, comparison.ground.grams(weights), length)
             axes.plot(np.arange(len(grams)), grams, linewidth=0.9, marker="." if len(grams) < 40 else None, label=label)
-        axes.set(title=f"Daily emissions{suffix}", xlabel="day", ylabel="gCO2eq per day", ylim=(0, None))
+        axes.set(title=f"Daily emissions{suffix}", xlabel=since, ylabel="gCO2eq per day", ylim=(0, None))
         axes.legend(fontsize=8)
 
     return _image(intensity, "intensity") + _image(requests, "requests") + _image(emissions, "daily emissions")
@@ -108,10 +112,28 @@ def _table(comparison: Comparison) -> str:
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
-def _days(comparison: Comparison) -> NDArray[np.float64]:
+def _days(comparison: Comparison) -> tuple[NDArray[np.float64], str]:
+    """When each interval begins, in days since the first midnight (UTC), and the words for that."""
     times = comparison.series.times_s[comparison.scored]
-    days: NDArray[np.float64] = (times - times[0]) / 86_400
-    return days
+    midnight = int(times[0]) // 86_400 * 86_400
+    days: NDArray[np.float64] = (times - midnight) / 86_400
+    return days, f"days since {datetime.fromtimestamp(midnight, UTC):%Y-%m-%d} (UTC)"
+
+
+def broken_at_gaps(
+    days: NDArray[np.float64], values: NDArray[np.float64], length: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A line with nothing drawn where intervals are missing."""
+    gaps = np.flatnonzero(np.diff(days) > 1.5 * length) + 1
+    return np.insert(days, gaps, np.nan), np.insert(values, gaps, np.nan)
+
+
+def sums_of_whole_days(days: NDArray[np.float64], values: NDArray[np.float64], length: float) -> NDArray[np.float64]:
+    """One sum per day; NaN for days that are missing or too incomplete, unless no day is whole."""
+    day = np.floor(days).astype(np.intp)
+    seen = np.bincount(day) * length
+    whole = seen >= _WHOLE_DAY if np.any(seen >= _WHOLE_DAY) else seen > 0
+    return np.where(whole, np.bincount(day, weights=values), np.nan)
 
 
 def _image(draw: Callable[[Axes], None], alt: str) -> str:

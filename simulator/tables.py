@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 
 from simulator.comparison import Comparison
@@ -10,28 +11,29 @@ from simulator.synthetic import SYNTHETIC_NAME
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One line per policy."""
-    series = comparison.series
+    """One line per policy, whole within 80 columns: figures are never cut, long names and shares are folded."""
+    series, ground = comparison.series, comparison.ground
     label = "SYNTHETIC intensity, not measured" if series.name == SYNTHETIC_NAME else series.name
     title = (
-        f"{label}: {len(comparison.scored)} of {series.used} intervals scored "
-        f"({series.rows} rows, {series.missing} without a value, {series.implausible} implausible); "
-        f"extra against always {comparison.ground.baseline}"
+        f"{label}: {len(comparison.scored)} of {series.used} intervals scored ({series.rows} rows, {series.missing} "
+        f"without a value, {series.implausible} implausible, {series.duplicates} said again); extra against always "
+        f"{ground.baseline}; share in % of {'/'.join(point.variant for point in ground.pool)}"
     )
-    table = Table(title=title, title_justify="left")
-    for heading in ("policy", "error", "grams", "extra g", "CEE % per g", "x clairvoyant", "switches", "share"):
-        left = heading in ("policy", "share")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "share")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, show_edge=False, padding=0)
+    table.add_column("policy", overflow="fold", min_width=15)
+    for heading in ("error", "grams", "extra g", "CEE\n% per g", "x clair-\nvoyant", "swit-\nches"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("share", overflow="fold")
     for row in comparison.rows:
         table.add_row(
             row.policy,
             f"{row.mean_error_pct:.3f}",
             f"{row.emissions_g:.4g}",
             f"{row.extra_g:+.4g}",
-            _optional(row.cee, ".5f"),
+            _optional(row.cee, "#.3g"),
             _optional(row.clairvoyant_ratio, ".3f"),
             str(row.switches),
-            ", ".join(f"{variant} {share:.0%}" for variant, share in row.share.items() if share >= 0.005),
+            "/".join(f"{100 * share:.0f}" for share in row.share.values()),
         )
     return table
 

@@ -1,6 +1,7 @@
 """`tradewind simulate`: replays intensity and request traces through the policies and compares what they come to."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -197,10 +198,14 @@ def _scale(text: str | None) -> tuple[str, float] | None:
     if text is None:
         return None
     variant, _, grams = text.partition("=")
+    wrong = InvalidInput(f"scale-extra {text[:40]!r}: write it as variant=grams, like resnet101=2676")
     try:
-        return variant, float(grams)
+        scale = variant, float(grams)
     except ValueError as error:
-        raise InvalidInput(f"scale-extra {text[:40]!r}: write it as variant=grams, like resnet101=2676") from error
+        raise wrong from error
+    if not math.isfinite(scale[1]):
+        raise wrong
+    return scale
 
 
 @contextmanager
@@ -209,6 +214,15 @@ def _progress(intervals: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=intervals)
         yield lambda done: progress.advance(task, done)
+
+
+@contextmanager
+def _writing(option: str, path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        wanted = "a file in a directory that exists" if option == "json" else "a directory, or one to be made"
+        raise InvalidInput(f"{option} {path}: cannot be written there; name {wanted}") from error
 
 
 def _show(
@@ -223,10 +237,12 @@ def _show(
         for comparison in comparisons:
             Console().print(comparison_table(comparison))
         if json_to is not None:
-            Path(json_to).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+            with _writing("json", json_to):
+                Path(json_to).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     if report is not None:
         # Here, because drawing is slow to import and seldom wanted.
         from simulator.report import write_report
 
-        page = write_report(comparisons, report)
+        with _writing("report", report):
+            page = write_report(comparisons, report)
         Console(stderr=True).print(f"report: {page}")

@@ -119,9 +119,12 @@ def test_several_files_and_a_page(intensity: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_for_people(intensity: Path) -> None:
-    result = RUNNER.invoke(app, ["--intensity", str(intensity)], catch_exceptions=False, env={"COLUMNS": "160"})
-    assert "proportional" in result.stdout
-    assert "fixed:resnet152" in result.stdout
+    result = RUNNER.invoke(app, ["--intensity", str(intensity)], catch_exceptions=False, env={"COLUMNS": "80"})
+    assert "…" not in result.stdout
+    assert "0 said again" in " ".join(result.stdout.split())
+    row = next(line for line in result.stdout.splitlines() if line.startswith("fixed:resnet152"))
+    assert row.split()[1] == "5.954"
+    assert row.split()[-1] == "0/0/100"
 
 
 def test_the_paper_on_a_synthetic_june_says_so(tmp_path: Path) -> None:
@@ -147,6 +150,9 @@ def test_the_paper_on_a_trace(intensity: Path) -> None:
         (["--variants", "resnet50,resnet1"], "has no resnet1"),
         (["--window", "soon"], "is not a length of time"),
         (["--scale-extra", "resnet101"], "write it as variant=grams"),
+        (["--scale-extra", "resnet101=nan"], "write it as variant=grams"),
+        (["--json", "/no/such/directory/x.json"], "json /no/such/directory/x.json: cannot be written there"),
+        (["--report", "/dev/null"], "report /dev/null: cannot be written there"),
         (["--value-column", "absent"], "no value column 'absent'"),
         (["--unit", "kg"], "use g/kWh or lb/MWh"),
     ],
