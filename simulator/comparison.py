@@ -17,6 +17,7 @@ from tradewind.errors import InvalidInput
 from tradewind.policies import Policy
 from tradewind.policies.carbon_budget import CarbonBudget, part_seen, period_end, period_start
 from tradewind.policies.proportional import Proportional
+from tradewind.policies.restraints import Hysteresis, OptOut, StopDegrading
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,8 @@ def compare(
         policy = _in_trace_grams(entrant.policy, ground.scale)
         mixes = run_policy(policy, series, plan.pool, plan.window, requests, progress)
         weights[entrant.label] = mixes[scored]
-        if isinstance(policy, CarbonBudget):
-            periods[entrant.label] = _periods(policy, series, mixes, requests, scored, plan.pool, ground.scale)
+        if (budget := _budget_within(policy)) is not None:
+            periods[entrant.label] = _periods(budget, series, mixes, requests, scored, plan.pool, ground.scale)
     rows = [replace(evaluate(label, mixes, ground), periods=periods.get(label, ())) for label, mixes in weights.items()]
     return Comparison(series, plan, ground, scored, tuple(rows), weights)
 
@@ -155,9 +156,18 @@ def _clairvoyant(
 
 def _in_trace_grams(policy: Policy, scale: float) -> Policy:
     """A budget is said in the grams that are reported; the policy counts unscaled ones."""
+    if isinstance(policy, Hysteresis | OptOut | StopDegrading):
+        return replace(policy, policy=_in_trace_grams(policy.policy, scale))
     if isinstance(policy, CarbonBudget) and policy.budget_g is not None:
         return replace(policy, budget_g=policy.budget_g / scale)
     return policy
+
+
+def _budget_within(policy: Policy) -> CarbonBudget | None:
+    """The budget that a policy keeps, under whatever restraints."""
+    while isinstance(policy, Hysteresis | OptOut | StopDegrading):
+        policy = policy.policy
+    return policy if isinstance(policy, CarbonBudget) else None
 
 
 def _periods(

@@ -19,6 +19,7 @@ from tradewind.errors import InvalidInput
 from tradewind.policies.carbon_budget import CarbonBudget
 from tradewind.policies.fixed import Fixed
 from tradewind.policies.proportional import Proportional
+from tradewind.policies.restraints import Hysteresis, StopDegrading
 
 ENERGIES = (420.6213298, 803.0948846, 1238.147188)
 ERRORS = (7.138, 6.454, 5.954)
@@ -154,11 +155,15 @@ def test_nothing_to_score_is_said() -> None:
 
 def test_a_budget_is_said_in_reported_grams() -> None:
     values = bimodal(48 * 40)
-    rows = run(values, DAY, Entrant("budget", CarbonBudget(budget_g=900.0, period="day")))
-    whole = [period for period in rows["budget"].periods if period["whole"]][1:]
-    assert len(whole) > 30
-    assert all(period["budget_g"] == pytest.approx(900.0) for period in whole)
-    assert sum(period["emissions_g"] for period in rows["budget"].periods) == pytest.approx(rows["budget"].emissions_g)
+    budget = CarbonBudget(budget_g=150.0, period="day")
+    held = StopDegrading(Hysteresis(budget, timedelta(minutes=30)), timedelta(days=90))
+    rows = run(values, DAY, Entrant("budget", budget), Entrant("restrained", held))
+    for row in (rows["budget"], rows["restrained"]):
+        whole = [period for period in row.periods if period["whole"]][1:]
+        assert len(whole) > 30
+        assert all(period["budget_g"] == pytest.approx(150.0) for period in whole)
+        assert sum(period["emissions_g"] for period in row.periods) == pytest.approx(row.emissions_g)
+    assert rows["restrained"].emissions_g == pytest.approx(rows["budget"].emissions_g, rel=0.02)
 
 
 def test_a_single_variant() -> None:
