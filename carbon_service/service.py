@@ -10,7 +10,7 @@ import stamina.instrumentation
 from grpc_health.v1 import health_pb2
 
 from carbon_service.announcer import Announcer
-from carbon_service.credentials import Credentials, tls_credentials
+from carbon_service.credentials import Credentials, access_of
 from carbon_service.edge import take_observations
 from carbon_service.health import SourceHealth, SourceHealths
 from carbon_service.intake import Intake, Writer
@@ -48,16 +48,17 @@ class CarbonService:
         self._settings = settings
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
-        self.server = Server(SERVICE)
+        self._rules = settings.rules()
+        self._access = access_of(settings, self._rules)
+        self.server = Server(SERVICE, interceptors=self._access.interceptors)
         self.metrics_port: int | None = None
-        self.tls_port: int | None = None
         self._shown: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Starts; StartupError when it cannot."""
         stamina.instrumentation.set_on_retry_hooks([])  # An outage is logged once, by who notices it.
         settings, clock = self._settings, self._clock
-        rules = settings.rules()
+        rules = self._rules
         replay = read_replay(settings, rules.signal(settings.carbon_replay_zone))
         sources = self._open_sources(rules)
         self._engine = open_engine(settings.database_url)
@@ -89,7 +90,8 @@ class CarbonService:
         self._run(take_observations(self.bus, intake, rules, clock))
         self._run(follow_time(board, intake, clock))
         self._run(apply_retention(keeper, self._writer, settings, clock))
-        credentials = Credentials(rules, open_publishing=settings.carbon_open_publishing)
+        credentials = Credentials(rules, self._access)
+        credentials.tell()
         servicer = CarbonServicer(board, library, intake, watchers, rules, credentials, healths, clock)
         await self._serve(servicer)
         self._show_health(healths)
@@ -143,11 +145,7 @@ class CarbonService:
 
     async def _serve(self, servicer: CarbonServicer) -> None:
         carbon_pb2_grpc.add_CarbonServicer_to_server(servicer, self.server.grpc)
-        tls_listen = self._settings.carbon_tls_listen
-        if tls_listen is not None:
-            self.tls_port = self.server.also_listen(tls_listen, tls_credentials(self._settings))
-            log.info("TLS", listen=tls_listen, port=self.tls_port)
-        await self.server.start(self._settings.carbon_listen, NAMES)
+        await self.server.start(self._settings.carbon_listen, NAMES, credentials=self._access.grpc_credentials())
 
     def _show_health(self, healths: SourceHealths) -> None:
         """Each source of each zone is a name of the health service: `GB-SWE/neso:11`."""

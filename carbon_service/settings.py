@@ -20,12 +20,6 @@ class CarbonSettings(CommonSettings):
 
     carbon_listen: str = "127.0.0.1:9101"
     """host:port of the gRPC server; port 0 takes a free one."""
-    carbon_tls_listen: str | None = None
-    """A second host:port with TLS, for publishers from elsewhere; absent: none."""
-    carbon_tls_certificate_file: Path | None = None
-    carbon_tls_key_file: Path | None = None
-    carbon_tls_client_ca_file: Path | None = None
-    """The authority of the publishers' certificates; without it they sign in with tokens."""
     carbon_metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Port of the Prometheus endpoint on `carbon_metrics_host`; 0 takes a free one; absent: none."""
     carbon_metrics_host: str = "127.0.0.1"
@@ -39,8 +33,6 @@ class CarbonSettings(CommonSettings):
     """How long a bare number of an edge publisher holds, unless another one comes."""
     carbon_grace: Duration = timedelta(minutes=10)
     """How long after its interval a retained reading stays on the broker."""
-    carbon_open_publishing: bool = False
-    """True: PublishReading needs no token. Only where whoever reaches the port may be believed."""
     carbon_retention: Duration = timedelta(days=400)
     carbon_quarantine_rows: Annotated[int, Field(ge=1)] = 100_000
 

@@ -7,9 +7,12 @@ taken, at its price.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+
+from tradewind.calling import Dress
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _LEFT = "the caller has left"
@@ -19,6 +22,9 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 
 Answer = tuple[bytes, Pairs, Pairs]
 """The message, the initial and the trailing metadata."""
+
+Infer = Callable[[bytes, float | None, Any], Awaitable[Answer]]
+"""Takes the request, the seconds that are left and the metadata."""
 
 
 class UnaryCall:
@@ -74,3 +80,14 @@ def _opener(public: Any) -> Any:
         return begin(method, deadline, None, None, handle)
 
     return begin_call
+
+
+def dressed_unary(call: UnaryCall, dress: Dress | None) -> Infer:
+    """The call with its metadata dressed; itself where there is nothing to do."""
+    if dress is None:
+        return call
+
+    def infer(request: bytes, timeout_s: float | None, metadata: Any) -> Awaitable[Answer]:
+        return call(request, timeout_s, dress(metadata))
+
+    return infer

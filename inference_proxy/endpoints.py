@@ -6,8 +6,9 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from inference_proxy.direct_calls import UnaryCall
+from inference_proxy.direct_calls import Infer, UnaryCall, dressed_unary
 from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
+from tradewind.calling import PLAIN, Way, dressed
 
 _FAILURES_TO_OPEN = 3
 
@@ -28,9 +29,10 @@ class Endpoint:
 
     grpc_address: str
     http_address: str
+    way: Way = PLAIN
     channel: Any = field(init=False)
     calls: dict[str, Any] = field(init=False)
-    infer: UnaryCall = field(init=False)
+    infer: Infer = field(init=False)
     in_flight: int = 0
     served: int = 0
     answers: bool | None = None
@@ -39,9 +41,10 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """Opens the channel; inside a running event loop."""
-        self.channel = grpc.aio.insecure_channel(self.grpc_address, options=CHANNEL_OPTIONS)
+        bare, dress = self.way.bare_channel(self.grpc_address, CHANNEL_OPTIONS), self.way.dress
+        self.channel = dressed(bare, dress)
         self.calls = triton_calls(self.channel)
-        self.infer = UnaryCall(self.channel, f"/{SERVICE}/ModelInfer")
+        self.infer = dressed_unary(UnaryCall(bare, f"/{SERVICE}/ModelInfer"), dress)
 
     @property
     def closed(self) -> bool:
@@ -57,11 +60,11 @@ class Endpoint:
         self._failures = 0
 
 
-def parse_endpoints(grpc_addresses: str, http_addresses: str) -> tuple[Endpoint, ...]:
+def parse_endpoints(grpc_addresses: str, http_addresses: str, way: Way = PLAIN) -> tuple[Endpoint, ...]:
     """The endpoints of two comma-separated lists in the same order; HTTP may be left out."""
     ours = [each.strip() for each in grpc_addresses.split(",") if each.strip()]
     theirs = [each.strip() for each in http_addresses.split(",") if each.strip()]
-    return tuple(Endpoint(each, theirs[index] if index < len(theirs) else "") for index, each in enumerate(ours))
+    return tuple(Endpoint(each, theirs[index] if index < len(theirs) else "", way) for index, each in enumerate(ours))
 
 
 def least_loaded(endpoints: tuple[Endpoint, ...]) -> Endpoint | None:

@@ -9,6 +9,7 @@ from inference_proxy.intervals import Intervals
 from inference_proxy.last_decisions import LastDecisions
 from inference_proxy.routes import FamilyRoute
 from tradewind import messages
+from tradewind.calling import PLAIN, Way
 from tradewind.decisions import Decision
 from tradewind.errors import TradewindError
 from tradewind.logs import get_logger
@@ -53,10 +54,10 @@ class Following:
             self.decide(decision)
         self._kept = True
 
-    async def follow(self, address: str) -> None:
+    async def follow(self, address: str, way: Way = PLAIN) -> None:
         """Watches the selector for ever, through its absences."""
         wait, away = _FIRST_WAIT_S, False
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        async with way.channel(address, CHANNEL_OPTIONS) as channel:
             stub = selector_pb2_grpc.SelectorStub(channel)
             request = selector_pb2.WatchDecisionsRequest(zones=[self._zone], families=sorted(self._families))
             while True:

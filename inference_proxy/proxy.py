@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from inference_proxy.accounting import Accounting
+from inference_proxy.admission import access_of, triton_way
 from inference_proxy.bus_following import BusFollowing
 from inference_proxy.emissions import EmissionsServicer
 from inference_proxy.endpoints import parse_endpoints
@@ -37,6 +38,7 @@ from inference_proxy.targets import all_targets
 from inference_proxy.tenants import Tenants
 from inference_proxy.virtual_models import VirtualModels
 from tradewind.bus import broker_address
+from tradewind.calling import peer_way
 from tradewind.catalogue import find_catalogue
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
@@ -58,7 +60,10 @@ class Proxy:
         self.catalogue = find_catalogue(settings.catalogue)
         self.tallies = Tallies()
         self.intervals = Intervals(settings.proxy_zone)
-        self.endpoints = parse_endpoints(settings.proxy_triton_grpc, settings.proxy_triton_http)
+        self.access = access_of(settings)
+        self.selector_way = peer_way(settings)
+        self.triton_way = triton_way(settings, self.access)
+        self.endpoints = parse_endpoints(settings.proxy_triton_grpc, settings.proxy_triton_http, self.triton_way)
         self.targets = all_targets(self.catalogue, self.endpoints)
         for targets in self.targets.values():
             for target in targets:
@@ -97,8 +102,8 @@ class Proxy:
             receipts=settings.proxy_receipts,
             at_most=settings.proxy_in_flight,
         )
-        self.server = Server("inference_proxy", map_errors=False)
-        self.http = HttpFront(self.rules, self.families, self.endpoints)
+        self.server = Server("inference_proxy", interceptors=self.access.interceptors, map_errors=False)
+        self.http = HttpFront(self.rules, self.families, self.endpoints, self.access)
         self.envoy = self._steering() if settings.proxy_front is ProxyFront.ENVOY else None
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -165,7 +170,7 @@ class Proxy:
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # all that generated code uses of a server
         )
         operations_pb2_grpc.add_OperationsServicer_to_server(
-            OperationsServicer(self.forces, self.families),
+            OperationsServicer(self.forces, self.families, self.access),
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # as above
         )
 
@@ -176,15 +181,18 @@ class Proxy:
             bus = BusFollowing(self.following, settings.proxy_zone, self.families, broker_address(settings), client_id)
             self._begin(bus.follow())
             return
-        self._begin(self.following.follow(settings.proxy_selector))
+        self.selector_way.check(settings.proxy_selector)
+        self._begin(self.following.follow(settings.proxy_selector, self.selector_way))
         reporting = Reporting(settings.proxy_zone, self.spool.identity, self.tallies)
         interval_s = settings.proxy_report_interval.total_seconds()
-        self._begin(reporting.report_for_ever(settings.proxy_selector, interval_s))
+        self._begin(reporting.report_for_ever(settings.proxy_selector, interval_s, self.selector_way))
 
     async def _listen(self) -> int:
         """Serves, behind Envoy where that takes requests first; the public port."""
+        self.access.tell("the operators' switches")
         if self.envoy is None:
-            return await self.server.start(self.settings.proxy_listen, NAMES)
+            credentials = self.access.grpc_credentials()
+            return await self.server.start(self.settings.proxy_listen, NAMES, credentials=credentials)
         await self.server.start(self.envoy.listen, NAMES, announce=False)
         port = await self.envoy.start()
         self._begin(self.envoy.steer())
@@ -194,7 +202,14 @@ class Proxy:
     def _steering(self) -> Steering:
         targets = [target for family in self.targets.values() for target in family]
         return Steering(
-            self.settings, self.routes(), self.intervals, self.endpoints, targets, Ledger(self.engine), self.tallies
+            self.settings,
+            self.routes(),
+            self.intervals,
+            self.endpoints,
+            targets,
+            Ledger(self.engine),
+            self.tallies,
+            self.access,
         )
 
     def _pending_inferences(self) -> int:

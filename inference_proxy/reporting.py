@@ -9,6 +9,7 @@ import grpc
 
 from inference_proxy.following import CHANNEL_OPTIONS
 from inference_proxy.tallies import Tallies
+from tradewind.calling import PLAIN, Way
 from tradewind.logs import get_logger
 from tradewind.rpc.v1 import selector_pb2, selector_pb2_grpc
 
@@ -36,9 +37,9 @@ class Reporting:
         self._away = False
         self._refused: set[str] = set()
 
-    async def report_for_ever(self, address: str, interval_s: float) -> None:
+    async def report_for_ever(self, address: str, interval_s: float, way: Way = PLAIN) -> None:
         """Reports at every interval in which something was served, and a last time when it is cancelled."""
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        async with way.channel(address, CHANNEL_OPTIONS) as channel:
             stub: Any = selector_pb2_grpc.SelectorStub(channel)
             try:
                 while True:

@@ -47,6 +47,15 @@ class ProxySettings(CommonSettings):
     """host:port of Triton's gRPC; several, separated by commas, are balanced. A variant may be on any of them."""
     proxy_triton_http: str = "127.0.0.1:9000"
     """host:port of Triton's HTTP, in the order of the gRPC addresses."""
+    proxy_triton_tls: bool = False
+    """Whether Triton is called over TLS, gRPC and HTTP; any of the files below says so as well."""
+    proxy_triton_ca_file: Path | None = None
+    """The authority that signed Triton's certificate; those that are known when absent."""
+    proxy_triton_certificate_file: Path | None = None
+    """The proxy's certificate, where Triton asks for one."""
+    proxy_triton_key_file: Path | None = None
+    proxy_triton_token_file: Path | None = None
+    """The one token that Triton is told instead of the client's; read again when it changes."""
     proxy_selector: str = "127.0.0.1:9102"
     """host:port of the selector service."""
     proxy_follow: Follow = Follow.GRPC

@@ -7,6 +7,7 @@ from datetime import datetime
 import grpc
 
 from selector_service.arrivals import check_reading
+from tradewind.calling import PLAIN, Way
 from tradewind.errors import InvalidInput
 from tradewind.logs import get_logger
 from tradewind.messages import reading_from_wire, timestamp
@@ -23,13 +24,13 @@ LONGEST_WAIT_S = 30.0
 class History:
     """The carbon service as a source of readings; the bus stays the way of what is new."""
 
-    def __init__(self, address: str, zones: Sequence[str]) -> None:
-        self._address = address
-        self._zones = zones
+    def __init__(self, address: str, zones: Sequence[str], way: Way = PLAIN) -> None:
+        way.check(address)
+        self._address, self._zones, self._way = address, zones, way
 
     async def readings(self, since: datetime) -> list[Reading]:
         """Every kept reading of the zones from then on; of every zone that the service knows where none is named."""
-        async with grpc.aio.insecure_channel(self._address) as channel:
+        async with self._way.channel(self._address) as channel:
             stub: carbon_pb2_grpc.CarbonAsyncStub = carbon_pb2_grpc.CarbonStub(channel)
             zones = self._zones
             if not zones:

@@ -23,7 +23,9 @@ from selector_service.servicer import SERVICE, SelectorServicer
 from selector_service.settings import SelectorSettings
 from selector_service.store import Store
 from selector_service.storekeeping import Storekeeper
-from tradewind.bus import Bus, parse_broker_url
+from tradewind.access import Access
+from tradewind.bus import Bus, broker_address
+from tradewind.calling import peer_way
 from tradewind.catalogue import Catalogue
 from tradewind.database import open_engine, require_migrated
 from tradewind.decisions import Decision
@@ -63,14 +65,17 @@ class SelectorService:
             self.selector, self._keeper, self, Arrivals(self.metrics.refused.inc).readings, clock, reports.totals
         )
         self.bus = Bus(
-            parse_broker_url(settings.broker_url),
+            broker_address(settings),
             f"selector-{settings.selector_session or uuid4().hex[:12]}",
             subscriptions=subscriptions(settings.zones),
             persistent=bool(settings.selector_session),
             status_name="selector_service",
         )
         self._announcements = Announcements(self.bus, self.board.in_force.values)
-        self._server = Server("selector_service", map_errors=False)
+        self._access = Access(settings, settings.selector_listen)
+        carbon, way = settings.selector_carbon, peer_way(settings)
+        self._history = History(carbon, settings.zones, way) if carbon else None
+        self._server = Server("selector_service", interceptors=self._access.interceptors, map_errors=False)
         SelectorServicer(self.selector, self.board, reports, catalogue).add_to(ErrorsMapped(self._server.grpc))
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -91,13 +96,14 @@ class SelectorService:
             asyncio.create_task(self._tidy()),
             asyncio.create_task(self._changes.watch(settings.selector_policy_interval.total_seconds())),
         ]
-        if settings.selector_carbon:
-            self._tasks.append(asyncio.create_task(self._keep_up(settings.selector_carbon)))
-        return await self._server.start(settings.selector_listen, [SERVICE])
+        if self._history is not None:
+            self._tasks.append(asyncio.create_task(self._keep_up(self._history)))
+        credentials = self._access.grpc_credentials()
+        return await self._server.start(settings.selector_listen, [SERVICE], credentials=credentials)
 
-    async def _keep_up(self, carbon: str) -> None:
+    async def _keep_up(self, history: History) -> None:
         await keep_up(
-            History(carbon, self._settings.zones),
+            history,
             self.bus.subscribed.wait,
             self.bus.disconnected.wait,
             lambda: self._clock() - self.selector.rule.window,

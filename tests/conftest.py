@@ -9,6 +9,7 @@ import pytest
 from local_stack.broker import Broker
 from local_stack.postgres import Postgres
 from local_stack.triton import Triton
+from tests.certificates import Certificates, make_certificates
 
 
 @pytest.fixture(scope="session")
@@ -106,3 +107,9 @@ def own_triton(tmp_path: Path) -> Iterator[Triton]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """An authority with a server's certificate and callers' ones."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))

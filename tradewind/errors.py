@@ -26,6 +26,12 @@ class NotReady(TradewindError):
     reason = "NOT_READY"
 
 
+class NotAuthenticated(TradewindError):
+    """Nobody is known by what the caller showed; the text says what to show."""
+
+    reason = "NOT_AUTHENTICATED"
+
+
 class NotPermitted(TradewindError):
     """The caller may not do this; the text says which right is missing."""
 

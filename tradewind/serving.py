@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import ipaddress
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +19,15 @@ from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 from prometheus_client import CollectorRegistry, start_http_server
 
-from tradewind.errors import InvalidInput, NotFound, NotPermitted, NotReady, StartupError, TradewindError
+from tradewind.errors import (
+    InvalidInput,
+    NotAuthenticated,
+    NotFound,
+    NotPermitted,
+    NotReady,
+    StartupError,
+    TradewindError,
+)
 from tradewind.logs import get_logger
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ _CODES: dict[type[TradewindError], int] = {
     NotFound: code_pb2.NOT_FOUND,
     NotReady: code_pb2.UNAVAILABLE,
     NotPermitted: code_pb2.PERMISSION_DENIED,
+    NotAuthenticated: code_pb2.UNAUTHENTICATED,
 }
 
 
@@ -165,12 +175,26 @@ class Server:
         self.port = 0
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.grpc)
 
-    async def start(self, listen: str, service_names: Sequence[str], *, announce: bool = True) -> int:
-        """Binds `host:port` (port 0: any free one), serves, and announces it on stdout; the port it got."""
+    async def start(
+        self,
+        listen: str,
+        service_names: Sequence[str],
+        *,
+        credentials: grpc.ServerCredentials | None = None,
+        announce: bool = True,
+    ) -> int:
+        """Binds `host:port` (port 0: any free one), serves, and announces it on stdout; the port it got.
+
+        With credentials the port takes TLS alone.
+        """
+        warn_if_exposed(listen, tls=credentials is not None)
         names = [*service_names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME]
         reflection.enable_server_reflection(names, self.grpc)
         try:
-            self.port = self.grpc.add_insecure_port(listen)
+            if credentials is None:
+                self.port = self.grpc.add_insecure_port(listen)
+            else:
+                self.port = self.grpc.add_secure_port(listen, credentials)
         except RuntimeError as error:
             raise StartupError(f"{self.service} cannot listen on {listen}: the port is in use or not ours") from error
         await self.grpc.start()
@@ -178,13 +202,6 @@ class Server:
         if announce:
             print(f"{self.service} listening on {listen.rpartition(':')[0]}:{self.port}", flush=True)
         return self.port
-
-    def also_listen(self, listen: str, credentials: grpc.ServerCredentials) -> int:
-        """Before `start`: a second `host:port` with TLS for the same calls; the port it got."""
-        try:
-            return self.grpc.add_secure_port(listen, credentials)
-        except RuntimeError as error:
-            raise StartupError(f"{self.service} cannot listen on {listen}: the port is in use or not ours") from error
 
     async def drain(self, service_names: Sequence[str], grace_s: float) -> None:
         """NOT_SERVING, then the calls in flight may end within the grace."""
@@ -194,6 +211,27 @@ class Server:
     async def _set_health(self, service_names: Sequence[str], status: int) -> None:
         for name in ["", *service_names]:
             await self.health.set(name, status)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody but this machine reaches `host:port`; a host that is not known is taken for the world."""
+    if address.startswith("unix:"):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def warn_if_exposed(listen: str, *, tls: bool) -> None:
+    """Says once, at start, that a port beyond this machine takes requests in the clear."""
+    if not tls and not is_loopback(listen):
+        log.warning(
+            "requests and tokens can be read on their way here: set TRADEWIND_TLS_CERTIFICATE_FILE and "
+            "TRADEWIND_TLS_KEY_FILE, or listen on 127.0.0.1",
+            listen=listen,
+        )
 
 
 def serve_metrics(registry: CollectorRegistry, host: str, port: int, setting: str) -> int:
@@ -214,10 +252,15 @@ async def stop_requested() -> None:
     await asked.wait()
 
 
-def run_service(service: str, main: Callable[[], Awaitable[None]]) -> None:
+def run_service(
+    service: str,
+    main: Callable[[], Awaitable[None]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> None:
     """Runs a service's main; a StartupError or InvalidInput is one sentence on stderr and exit code 2."""
     try:
-        asyncio.run(_as_coroutine(main))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(_as_coroutine(main))
     except TradewindError as error:
         print(f"{service}: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

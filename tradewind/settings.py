@@ -49,6 +49,27 @@ class CommonSettings(BaseSettings):
     broker_certificate_file: Path | None = None
     """This client's certificate, where the broker asks for one."""
     broker_key_file: Path | None = None
+
+    tls_certificate_file: Path | None = None
+    """This service's certificate, with those between it and its authority; with it every port takes TLS alone."""
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """The authority of the callers' certificates; with it nobody is heard who does not show one."""
+    tokens_file: Path | None = None
+    """What callers may say to be let in: a line `TOKEN` or `NAME TOKEN` each; read again when it changes."""
+    operators: str = ""
+    """Names of tokens or client certificates that may do what operators may, separated by commas."""
+
+    peer_tls: bool = False
+    """Whether other services of Tradewind are called over TLS; any of the files below says so as well."""
+    peer_ca_file: Path | None = None
+    """The authority that signed their certificates; those that gRPC knows when absent."""
+    peer_certificate_file: Path | None = None
+    """This process's certificate as a caller, where they ask for one."""
+    peer_key_file: Path | None = None
+    peer_token_file: Path | None = None
+    """The one token that this process says when it calls them; read again when it changes."""
+
     catalogue: Path | None = None
     """The catalogue's YAML file; the shipped families when absent."""
     log_level: str = "info"

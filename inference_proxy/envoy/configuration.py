@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inference_proxy.envoy.api import TYPE as _TYPE
 from inference_proxy.envoy.script import script
+from inference_proxy.envoy.tls import fingerprint, towards_clients, towards_triton
 from inference_proxy.refusals import no_server, too_much
 from inference_proxy.relaying import SERVICE
+from tradewind.calling import AUTHORIZATION, PLAIN, Way
+from tradewind.certificates import ServingTls
 
 PROXY = "proxy"
 """The cluster of this process."""
 
-_TYPE = "type.googleapis.com/envoy"
 _LUA = "envoy.filters.http.lua"
 _BUFFER = "envoy.filters.http.buffer"
 _NAMESPACE, _MARK = "tradewind", "way"
@@ -88,16 +91,38 @@ class Places:
         return self.sockets / "proxy"
 
 
-def bootstrap(places: Places, host: str, port: int, clusters: Mapping[str, Sequence[str]], at_most: int | None) -> Any:
+@dataclass(frozen=True)
+class Doors:
+    """How clients come in, and how Triton is reached."""
+
+    clients: ServingTls | None = None
+    triton: Way = PLAIN
+
+
+def bootstrap(
+    places: Places,
+    host: str,
+    port: int,
+    clusters: Mapping[str, Sequence[str]],
+    at_most: int | None,
+    doors: Doors,
+) -> Any:
     """The configuration that Envoy is started with; `clusters` are Triton's addresses by cluster."""
     pushed = any(len(addresses) > 1 for addresses in clusters.values())
     return {
-        "node": {"id": "tradewind", "cluster": "tradewind"},
+        "node": {
+            "id": "tradewind",
+            "cluster": "tradewind",
+            "metadata": {"certificates": fingerprint(doors.clients, doors.triton.tls)},
+        },
         "admin": {"address": {"pipe": {"path": str(places.admin), "mode": 0o600}}},
         "static_resources": {
-            "listeners": [_listener(places, host, port, at_most)],
+            "listeners": [_listener(places, host, port, at_most, doors)],
             "clusters": [
-                *(_triton(places, name, addresses, at_most, pushed=pushed) for name, addresses in clusters.items()),
+                *(
+                    _triton(places, name, addresses, at_most, doors.triton, pushed=pushed)
+                    for name, addresses in clusters.items()
+                ),
                 _proxy(places),
                 _either(next(iter(clusters))),
             ],
@@ -105,7 +130,7 @@ def bootstrap(places: Places, host: str, port: int, clusters: Mapping[str, Seque
     }
 
 
-def _listener(places: Places, host: str, port: int, at_most: int | None) -> Any:
+def _listener(places: Places, host: str, port: int, at_most: int | None, doors: Doors) -> Any:
     return {
         "name": "public",
         "address": _address(f"{host}:{port}"),
@@ -117,9 +142,10 @@ def _listener(places: Places, host: str, port: int, at_most: int | None) -> Any:
                 "filters": [
                     {
                         "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": _connection_manager(places, at_most),
+                        "typed_config": _connection_manager(places, at_most) | _seen_certificate(doors.clients),
                     }
-                ]
+                ],
+                **towards_clients(doors.clients),
             }
         ],
     }
@@ -172,6 +198,13 @@ def _connection_manager(places: Places, at_most: int | None) -> Any:
     }
 
 
+def _seen_certificate(tls: ServingTls | None) -> Any:
+    """Tells this process whose certificate a client has shown; what the client itself says of one is always dropped."""
+    if tls is None or tls.client_authority is None:
+        return {}  # Which Envoy takes for: drop it.
+    return {"forward_client_cert_details": "SANITIZE_SET", "set_current_client_cert_details": {"subject": True}}
+
+
 def _local_replies(at_most: int | None) -> list[Any]:
     """What Envoy says by itself, in words for a caller."""
     straight = {
@@ -197,13 +230,14 @@ def _local_replies(at_most: int | None) -> list[Any]:
     ]
 
 
-def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | None, *, pushed: bool) -> Any:
+def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | None, way: Way, *, pushed: bool) -> Any:
     cluster: dict[str, Any] = {
         "name": name,
         "connect_timeout": _CONNECT_TIMEOUT,
         "lb_policy": "LEAST_REQUEST",
         "typed_extension_protocol_options": _http2(),
         "circuit_breakers": {"thresholds": [_thresholds(at_most)]},
+        **towards_triton(way.tls, [host_of(address) for address in addresses]),
     }
     if pushed:
         cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": _pushed(places, places.endpoints(name))}}
@@ -217,7 +251,8 @@ def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | 
                 "interval": "1s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
-                "grpc_health_check": {},
+                # Where Triton asks for a token, Envoy looks whether it is there: this process asks the rest.
+                **({"grpc_health_check": {}} if way.token is None else {"tcp_health_check": {}}),
             }
         ]
         cluster["common_lb_config"] = {"healthy_panic_threshold": {"value": 0}}
@@ -288,7 +323,18 @@ def _pushed(places: Places, path: Path) -> Any:
     }
 
 
-def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
+def _dressed(way: Way, *also_removed: str) -> Any:
+    """The part of a route to Triton that makes of a request's headers what Triton is to see."""
+    removed = [*also_removed, *sorted(way.drops)]
+    parts: dict[str, Any] = {"request_headers_to_remove": removed} if removed else {}
+    if way.token is not None:
+        # A percent sign begins a command of Envoy's.
+        header = {"key": AUTHORIZATION, "value": way.token.authorization.replace("%", "%%")}
+        parts["request_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+    return parts
+
+
+def pushed_routes(clusters: Sequence[str], revision: str, told: Any, way: Way = PLAIN) -> Any:
     """The routes' file: marked requests to their cluster, all else to this process, and the table for the Lua."""
     infer = f"/{SERVICE}/ModelInfer"
     retry = {
@@ -329,7 +375,7 @@ def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
             },
             "route": {"cluster": cluster, "retry_policy": retry, **unhurried},
             # Its answers come as they are, so that each has room for its receipt.
-            "request_headers_to_remove": ["grpc-accept-encoding"],
+            **_dressed(way, "grpc-accept-encoding"),
         }
         for cluster in clusters
     ]
@@ -356,6 +402,7 @@ def pushed_routes(clusters: Sequence[str], revision: str, told: Any) -> Any:
                                     "match": {"path": path},
                                     "route": {**rest, "cluster": "either"},
                                     "typed_per_filter_config": streaming,
+                                    **_dressed(way),
                                 }
                                 for path in _ASKED_OF_EITHER
                             ),
@@ -382,15 +429,19 @@ def assignment(name: str, addresses: Sequence[str]) -> Any:
     }
 
 
+def host_of(address: str) -> str:
+    """The host of `host:port`."""
+    return address.rpartition(":")[0].strip("[]")
+
+
 def _address(address: str) -> Any:
-    host, _, port = address.rpartition(":")
-    return {"socket_address": {"address": host.strip("[]"), "port_value": int(port)}}
+    return {"socket_address": {"address": host_of(address), "port_value": int(address.rpartition(":")[2])}}
 
 
 def _kind(addresses: Sequence[str]) -> str:
     try:
         for address in addresses:
-            ipaddress.ip_address(address.rpartition(":")[0].strip("[]"))
+            ipaddress.ip_address(host_of(address))
     except ValueError:
         return "STRICT_DNS"
     return "STATIC"

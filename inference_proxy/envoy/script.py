@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-MODULES = ("wire", "receipts", "table", "spool", "tenants", "front")
+MODULES = ("wire", "receipts", "table", "spool", "tenants", "sha256", "access", "front")
 
 _FOLDER = Path(__file__).with_name("lua")
 _ENTRY = """

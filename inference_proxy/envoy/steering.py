@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inference_proxy.endpoints import Endpoint
-from inference_proxy.envoy.configuration import Places, bootstrap, pushed_endpoints, pushed_routes
+from inference_proxy.envoy.configuration import Doors, Places, bootstrap, pushed_endpoints, pushed_routes
 from inference_proxy.envoy.process import EnvoyProcess, find_binary
 from inference_proxy.envoy.told import Terms, table
 from inference_proxy.envoy.writers import Writers
@@ -22,8 +22,10 @@ from inference_proxy.routes import FamilyRoute
 from inference_proxy.settings import ProxySettings
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import Target
+from tradewind.access import NO_TOKEN, UNKNOWN_TOKEN, Access
 from tradewind.errors import StartupError
 from tradewind.logs import get_logger
+from tradewind.serving import warn_if_exposed
 
 log = get_logger(__name__)
 
@@ -44,8 +46,10 @@ class Steering:
         targets: Sequence[Target],
         ledger: Ledger,
         tallies: Tallies,
+        access: Access,
     ) -> None:
         self._settings, self._routes, self._intervals, self._endpoints = settings, routes, intervals, endpoints
+        self._access, self._way = access, endpoints[0].way
         directory = settings.proxy_spool_directory.absolute() / "envoy"
         self.places = Places(directory, _short(directory))
         self._clusters = _clusters(targets, endpoints)
@@ -81,8 +85,16 @@ class Steering:
         addresses = [endpoint.grpc_address for endpoint in self._endpoints]
         clusters = dict.fromkeys(self._clusters.values(), addresses)
         await self.process.start(
-            bootstrap(self.places, host, int(port), clusters, self._settings.proxy_in_flight),
+            bootstrap(
+                self.places,
+                host,
+                int(port),
+                clusters,
+                self._settings.proxy_in_flight,
+                Doors(self._access.tls, self._way),
+            ),
         )
+        warn_if_exposed(self._settings.proxy_listen, tls=self._access.tls is not None)
         self.port = await self.process.port()
         self.writers.start()
         print(f"inference_proxy listening on {host}:{self.port}", flush=True)
@@ -128,22 +140,31 @@ class Steering:
         if len(self._endpoints) > 1:
             self._push_endpoints()
         now_us = time.time_ns() // 1_000
-        told = table(self._routes, self._intervals, self._terms, self._cluster_of, "", now_us)
+        token = self._way.token.authorization if self._way.token is not None else ""
+        told = self._table("", now_us), token
         if told == self._told:
             return
         self._told = told
         self._pushes += 1
         # Revisions never come again, not even for the same content: requests in flight refer to them.
         revision = f"{now_us:x}.{self._pushes}"
-        told = table(self._routes, self._intervals, self._terms, self._cluster_of, revision, now_us)
-        for lane in told["lanes"].values():
+        in_force = self._table(revision, now_us)
+        for lane in in_force["lanes"].values():
             charge = json.loads("{" + lane["charge"] + "}")
             place = (charge["family"], charge["variant"], charge["decided"])
             if "fallback" in lane:
                 self._reasons[place] = lane["fallback"]
             else:
                 self._reasons.pop(place, None)
-        _swap(self.places.routes, pushed_routes(sorted(set(self._clusters.values())), revision, told))
+        clusters = sorted(set(self._clusters.values()))
+        _swap(self.places.routes, pushed_routes(clusters, revision, in_force, self._way))
+
+    def _table(self, revision: str, now_us: int) -> dict[str, Any]:
+        told = table(self._routes, self._intervals, self._terms, self._cluster_of, revision, now_us)
+        digests = self._access.digests()
+        if digests is not None:
+            told["tokens"] = {"known": dict.fromkeys(digests, True), "missing": NO_TOKEN, "unknown": UNKNOWN_TOKEN}
+        return told
 
     def _push_endpoints(self) -> None:
         assigned = {
@@ -194,5 +215,7 @@ def _short(directory: Path) -> Path:
 def _swap(path: Path, content: Any) -> None:
     """Puts a file in place at once, as the watcher of its directory expects it."""
     fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)  # Triton's token may be in it.
     fresh.write_text(json.dumps(content), encoding="utf-8")
     fresh.rename(path)

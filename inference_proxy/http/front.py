@@ -18,14 +18,17 @@ from inference_proxy.http.virtual_models import VirtualModels
 from inference_proxy.inferring import Route, Rules
 from inference_proxy.refusals import no_server
 from inference_proxy.routes import FamilyRoute
+from tradewind.access import Access
 from tradewind.errors import StartupError
 from tradewind.logs import get_logger
+from tradewind.serving import warn_if_exposed
 
 log = get_logger(__name__)
 
 _IDLE_S = 3600.0
 """Triton hangs up on nobody; a client that finds its connection closed as it writes would have to try again."""
 _LINGER_S = 1.0
+_OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 
 Routed = Callable[[BaseRequest, Place, Route], Awaitable[StreamResponse]]
 
@@ -65,10 +68,13 @@ class _Server(Server):
 class HttpFront:
     """Serves Triton's HTTP routes; build and start it inside a running event loop."""
 
-    def __init__(self, rules: Rules, families: Mapping[str, FamilyRoute], endpoints: tuple[Endpoint, ...]) -> None:
+    def __init__(
+        self, rules: Rules, families: Mapping[str, FamilyRoute], endpoints: tuple[Endpoint, ...], access: Access
+    ) -> None:
         """Names without a route go to the first endpoint that has HTTP."""
+        self._access = access
         self._home = next((each for each in endpoints if each.http_address), rules.home)
-        self._upstream = Upstream()
+        self._upstream = Upstream(endpoints[0].way)
         self._families = dict(families)
         # Triton decodes nothing in a path, but its clients encode names: a family answers to both.
         self._by_name = dict(families) | {quote(name, safe=""): family for name, family in families.items()}
@@ -90,9 +96,14 @@ class HttpFront:
         """Listens on `host:port` (port 0: any free one) and says so on stdout; the port it got."""
         host, _, port = listen.rpartition(":")
         self._upstream.open()
-        self._server = _Server(self._answer, handler_cancellation=True)
+        tls = self._access.ssl_context()
+        warn_if_exposed(listen, tls=tls is not None)
+        answer = self._answer_the_known if self._access.tokens_demanded else self._answer
+        self._server = _Server(answer, handler_cancellation=True)
         try:
-            self._listener = await asyncio.get_running_loop().create_server(self._server, host.strip("[]"), int(port))
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._server, host.strip("[]"), int(port), ssl=tls
+            )
         except (OSError, ValueError, OverflowError) as error:
             raise StartupError(
                 f"inference_proxy cannot listen for HTTP on {listen}: the port is in use or not ours"
@@ -109,6 +120,17 @@ class HttpFront:
             self._server.pre_shutdown()
             await self._server.shutdown(grace_s)
         await self._upstream.close()
+
+    async def _answer_the_known(self, request: BaseRequest) -> StreamResponse:
+        """Where tokens are demanded: without one a load balancer may ask after the server's health, and no more."""
+        # The path as it came: what is let in by one reading of it must not be served by another.
+        if request.raw_path.partition("?")[0] not in _OPEN_PATHS:
+            refusal = self._access.refusal(request.headers.getall("Authorization", []))
+            if refusal is not None:
+                answer = error_answer(401, str(refusal))
+                answer.headers["WWW-Authenticate"] = "Bearer"
+                return answer
+        return await self._answer(request)
 
     async def _answer(self, request: BaseRequest) -> StreamResponse:
         try:

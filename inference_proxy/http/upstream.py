@@ -8,6 +8,8 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from tradewind.calling import PLAIN, Way
+
 _CONNECT_S = 5.0
 _IDLE_S = 300.0
 READ_AT_ONCE = 256 * 1024
@@ -49,13 +51,15 @@ class Away(Exception):
 class Upstream:
     """One session for every Triton there is; `open` it inside the running event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, way: Way = PLAIN) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._scheme, self._dress = "http" if way.tls is None else "https", way.dress
+        self._tls = True if way.tls is None else way.tls.context()
 
     def open(self) -> None:
         """Nothing is connected before the first request."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=self._tls),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -74,10 +78,11 @@ class Upstream:
         """The answer as soon as its headers are there; leave it as a context, or its connection is never free again."""
         if self._session is None:
             raise RuntimeError("the session is not open")
+        url = _url(self._scheme, address, target)
+        if self._dress is not None:
+            headers = [(name, str(value)) for name, value in self._dress(headers)]
         try:
-            return await self._session.request(
-                method, _url(address, target), headers=headers, data=body or None, allow_redirects=False
-            )
+            return await self._session.request(method, url, headers=headers, data=body or None, allow_redirects=False)
         except aiohttp.ClientConnectorError as error:
             raise Away(connected=False) from error
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -101,9 +106,9 @@ def passed_on(headers: CIMultiDictProxy[str], dropped: frozenset[str] = HOP_BY_H
 
 
 @lru_cache(maxsize=4_096)
-def _url(address: str, target: str) -> URL:
+def _url(scheme: str, address: str, target: str) -> URL:
     # A request line is ASCII, and a `#` would be taken for the end of it.
     safe = (
         target if target.isascii() and "#" not in target else quote(target.encode(errors="surrogateescape"), _AS_IT_IS)
     )
-    return URL(f"http://{address}{safe}", encoded=True)
+    return URL(f"{scheme}://{address}{safe}", encoded=True)

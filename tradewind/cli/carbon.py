@@ -15,6 +15,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from tradewind.calling import Way
+from tradewind.cli.reaching import reaching
 from tradewind.errors import NotReady
 from tradewind.readings import Reading, check_zone, format_time
 
@@ -28,11 +30,12 @@ DEADLINE_S = 10.0
 T = TypeVar("T")
 
 
-def zones(carbon: Address = ADDRESS) -> None:
+@reaching
+def zones(*, carbon: Address = ADDRESS, way: Way) -> None:
     """Lists the zones with their current intensity, their sources and what the gate has held back."""
     from tradewind.rpc.v1 import carbon_pb2
 
-    response = _ask(carbon, lambda stub: stub.ListZones(carbon_pb2.ListZonesRequest(), timeout=DEADLINE_S))
+    response = _ask(carbon, way, lambda stub: stub.ListZones(carbon_pb2.ListZonesRequest(), timeout=DEADLINE_S))
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("zone", "g/kWh", "kind", "signal", "since", "readings", "held", "sources"):
         table.add_column(heading, overflow="fold")
@@ -41,20 +44,23 @@ def zones(carbon: Address = ADDRESS) -> None:
     Console().print(table)
 
 
+@reaching
 def intensity(
+    *,
     zone: Annotated[str, typer.Argument(help="A zone, for example GB-SWE.")],
     watch: Annotated[bool, typer.Option("--watch", help="Goes on with every change, until Ctrl-C.")] = False,
     carbon: Address = ADDRESS,
+    way: Way,
 ) -> None:
     """Prints a zone's current intensity with its age and where it comes from."""
     from tradewind.rpc.v1 import carbon_pb2
 
     check_zone(zone)
     if watch:
-        _run(_watch(carbon, zone), carbon)
+        _run(_watch(carbon, way, zone), carbon)
         return
     request = carbon_pb2.GetIntensityRequest(zone=zone)
-    response = _ask(carbon, lambda stub: stub.GetIntensity(request, timeout=DEADLINE_S))
+    response = _ask(carbon, way, lambda stub: stub.GetIntensity(request, timeout=DEADLINE_S))
     _print_reading(response.reading, stale=response.stale, age=response.age.ToTimedelta())
 
 
@@ -76,17 +82,20 @@ def publish(
     Console().print(f"{name} said {value:g} g/kWh of {zone}; the gate judges it: tradewind intensity {zone}")
 
 
+@reaching
 def quarantined(
+    *,
     zone: Annotated[str, typer.Argument(help="A zone; every one when it is not given.")] = "",
     rows: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=10_000)] = 50,
     carbon: Address = ADDRESS,
+    way: Way,
 ) -> None:
     """Lists what the gate did not believe, and why."""
     from tradewind.messages import moment
     from tradewind.rpc.v1 import carbon_pb2
 
     request = carbon_pb2.ListQuarantinedRequest(zone=zone, page_size=rows)
-    response = _ask(carbon, lambda stub: stub.ListQuarantined(request, timeout=DEADLINE_S))
+    response = _ask(carbon, way, lambda stub: stub.ListQuarantined(request, timeout=DEADLINE_S))
     table = Table("last", "times", "zone", "source", "reason", "explanation", "said")
     for row in response.quarantined:
         reason = f"{row.reason} (accepted later)" if row.HasField("released_at") else row.reason
@@ -129,10 +138,10 @@ def fetch(context: typer.Context) -> None:
     raise SystemExit(subprocess.run(program, check=False).returncode)
 
 
-async def _watch(address: str, zone: str) -> None:
+async def _watch(address: str, way: Way, zone: str) -> None:
     from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
 
-    async with grpc.aio.insecure_channel(address) as channel:
+    async with way.channel(address) as channel:
         stub = carbon_pb2_grpc.CarbonStub(channel)
         async for response in stub.WatchIntensity(carbon_pb2.WatchIntensityRequest(zones=[zone])):
             _print_reading(response.reading, note="restated" if response.restates else "")
@@ -160,11 +169,11 @@ async def _publish(broker_url: str, publisher: str, zone: str, payload: str) -> 
         await bus.stop()
 
 
-def _ask(address: str, call: Callable[[Any], Any]) -> Any:
+def _ask(address: str, way: Way, call: Callable[[Any], Any]) -> Any:
     from tradewind.rpc.v1 import carbon_pb2_grpc
 
     async def ask() -> Any:
-        async with grpc.aio.insecure_channel(address) as channel:
+        async with way.channel(address) as channel:
             return await call(carbon_pb2_grpc.CarbonStub(channel))
 
     return _run(ask(), address)

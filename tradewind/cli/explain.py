@@ -7,18 +7,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tradewind.calling import Way
+from tradewind.cli.reaching import reaching, refusal
 from tradewind.errors import InvalidInput, NotFound, NotReady, TradewindError
 from tradewind.rpc.v1 import selector_pb2, selector_pb2_grpc
 
 
+@reaching
 def explain(
+    *,
     address: Annotated[str, typer.Option("--selector", help="host:port of the selector.")] = "127.0.0.1:9102",
     zone: Annotated[str, typer.Option(help="Only this grid zone; every one otherwise.")] = "",
     family: Annotated[str, typer.Option(help="Only this family; every one otherwise.")] = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 5.0,
+    way: Way,
 ) -> None:
     """Prints what is decided, from what, and why."""
-    with grpc.insecure_channel(address) as channel:
+    with way.blocking_channel(address) as channel:
         try:
             decisions = _decisions(selector_pb2_grpc.SelectorStub(channel), zone, family, timeout)
         except grpc.RpcError as error:
@@ -47,6 +52,8 @@ def _decisions(
 def _refusal(error: grpc.RpcError, address: str) -> TradewindError:
     """The selector's own sentence where it gave one."""
     code, said = error.code(), error.details() or ""
+    if (refused := refusal(error)) is not None:
+        return refused
     if code is grpc.StatusCode.NOT_FOUND:
         return NotFound(said)
     if code is grpc.StatusCode.INVALID_ARGUMENT:

@@ -7,6 +7,7 @@ local receipts = require("tradewind.receipts")
 local routing = require("tradewind.table")
 local spool = require("tradewind.spool")
 local tenants = require("tradewind.tenants")
+local access = require("tradewind.access")
 
 local NAMESPACE = "tradewind"
 local FRESH_US = 5000
@@ -92,6 +93,8 @@ end
 function front.on_request(handle)
   local told = current(handle)
   if not told then return end
+  local refusal = access.refusal(told, handle:headers())
+  if refusal then return access.refuse(handle, refusal) end
   local tenant = told.tenant_key and tenants.of(front.tenants, handle:headers(), told.tenant_key, told.tenants) or ""
   local chunks, held = handle:bodyChunks(), ""
   for chunk in chunks do

@@ -14,13 +14,12 @@ import yaml
 
 from carbon_service.service import CarbonService
 from carbon_service.settings import CarbonSettings
-from tradewind.errors import StartupError
 from tradewind.messages import reading_from_wire, reading_to_wire
 from tradewind.readings import Reading, ReadingKind, Signal
 from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
 
 CREDENTIALS = Path(__file__).parents[3] / "deploy" / "mosquitto" / "credentials.sh"
-TOKEN = "a long secret"  # noqa: S105 # Of this test alone.
+TOKEN = "a-long-enough-secret"  # noqa: S105 # Of this test alone.
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ async def service_of(database: str, broker: str, zones: Path, **options: Any) ->
     settings = CarbonSettings(
         database_url=database,
         broker_url=broker,
-        carbon_listen="127.0.0.1:0",
+        carbon_listen=options.pop("carbon_listen", "127.0.0.1:0"),
         carbon_client_id=f"carbon-{id(options)}",
         carbon_zones_file=zones,
         **options,
@@ -91,10 +90,9 @@ async def test_a_certificate_is_a_login(
     migrated_url: str, broker: str, unique_zone: str, zones_file: Path, certificates: Path
 ) -> None:
     tls = {
-        "carbon_tls_listen": "127.0.0.1:0",
-        "carbon_tls_certificate_file": certificates / "server.pem",
-        "carbon_tls_key_file": certificates / "server.key",
-        "carbon_tls_client_ca_file": certificates / "ca.pem",
+        "tls_certificate_file": certificates / "server.pem",
+        "tls_key_file": certificates / "server.key",
+        "tls_client_ca_file": certificates / "ca.pem",
     }
 
     def channel_of(port: int, user: str | None) -> grpc.aio.Channel:
@@ -105,20 +103,43 @@ async def test_a_certificate_is_a_login(
         return grpc.aio.secure_channel(f"localhost:{port}", credentials)
 
     async with service_of(migrated_url, broker, zones_file, **tls) as service:
-        assert service.tls_port is not None
-        async with channel_of(service.tls_port, "cellar") as channel:
+        async with channel_of(service.server.port, "cellar") as channel:
             assert (await publish(channel, "cellar", unique_zone)).accepted
             assert "not known as publisher roof" in await refused(channel, "roof", unique_zone)
             assert (await publish(channel, "roof", unique_zone, TOKEN)).accepted
-        async with channel_of(service.tls_port, "stranger") as channel:
+        async with channel_of(service.server.port, "stranger") as channel:
             assert "not known as publisher cellar" in await refused(channel, "cellar", unique_zone)
-        async with channel_of(service.tls_port, None) as channel:
+        async with channel_of(service.server.port, None) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await publish(channel, "cellar", unique_zone)
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_tls_port_needs_its_files(migrated_url: str, broker: str, zones_file: Path) -> None:
-    with pytest.raises(StartupError, match="TRADEWIND_CARBON_TLS_KEY_FILE is not set"):
-        async with service_of(migrated_url, broker, zones_file, carbon_tls_listen="127.0.0.1:0"):
-            pass
+async def test_without_publishers_operators_may_say_readings(
+    migrated_url: str, broker: str, unique_zone: str, tmp_path: Path
+) -> None:
+    zones, tokens = tmp_path / "zones.yaml", tmp_path / "tokens"
+    zones.write_text("{}")
+    tokens.write_text(f"ana {TOKEN}\nreader a-token-that-may-only-read\n")
+    async with (
+        service_of(migrated_url, broker, zones, tokens_file=tokens, operators="ana") as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
+    ):
+        assert (await publish(channel, "roof", unique_zone, TOKEN)).accepted
+        assert "this is for operators" in await refused(channel, "roof", unique_zone, "a-token-that-may-only-read")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await publish(channel, "roof", unique_zone)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_beyond_this_machine_nobody_unknown_may_say_a_reading(
+    migrated_url: str, broker: str, unique_zone: str, tmp_path: Path
+) -> None:
+    zones = tmp_path / "zones.yaml"
+    zones.write_text("{}")
+    everywhere = "0.0.0.0:0"
+    async with (
+        service_of(migrated_url, broker, zones, carbon_listen=everywhere) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
+    ):
+        assert "nothing tells who calls" in await refused(channel, "roof", unique_zone)

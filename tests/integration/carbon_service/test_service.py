@@ -230,7 +230,7 @@ async def test_what_was_accepted_while_the_broker_was_away_is_heard(
         for minute in range(4)
     ]
     async with (
-        carbon_service(migrated_url, own_broker.url, carbon_open_publishing=True) as service,
+        carbon_service(migrated_url, own_broker.url) as service,
         stub_of(service) as stub,
     ):
         await service_is_connected(service)
@@ -313,7 +313,7 @@ async def test_watchers_get_the_current_reading_then_changes_and_revisions(
 async def test_grpc_pages_and_refusals(migrated_url: str, broker: str, unique_zone: str) -> None:
     begin = now() - timedelta(hours=5)
     async with (
-        carbon_service(migrated_url, broker, carbon_open_publishing=True) as service,
+        carbon_service(migrated_url, broker) as service,
         stub_of(service) as stub,
     ):
         for minute in range(10):

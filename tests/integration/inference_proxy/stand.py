@@ -15,6 +15,7 @@ from tritonclient.grpc import service_pb2
 from inference_proxy.proxy import Proxy
 from inference_proxy.settings import ProxySettings
 from tradewind import messages
+from tradewind.access import Access
 from tradewind.decisions import Decision, DecisionReason, Share
 from tradewind.migrate import upgrade
 from tradewind.readings import Reading, ReadingKind, Signal
@@ -52,7 +53,8 @@ families:
 class Selector(selector_pb2_grpc.SelectorServicer):
     """A real gRPC server whose decisions the test makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access
         self._server: grpc.aio.Server | None = None
         self._watchers: list[asyncio.Queue[selector_pb2.WatchDecisionsResponse]] = []
         self._decisions: dict[str, Decision] = {}
@@ -68,9 +70,16 @@ class Selector(selector_pb2_grpc.SelectorServicer):
 
     async def start(self) -> None:
         """Serves, on the port it had if it had one."""
-        self._server = grpc.aio.server()
+        access = self._access
+        self._server = grpc.aio.server(interceptors=access.interceptors if access is not None else ())
         selector_pb2_grpc.add_SelectorServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        credentials = access.grpc_credentials() if access is not None else None
+        listen = f"127.0.0.1:{self.port}"
+        self.port = (
+            self._server.add_insecure_port(listen)
+            if credentials is None
+            else self._server.add_secure_port(listen, credentials)
+        )
         await self._server.start()
 
     async def stop(self) -> None:

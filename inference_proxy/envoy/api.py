@@ -1,0 +1,3 @@
+"""How Envoy calls the types of its configuration."""
+
+TYPE = "type.googleapis.com/envoy"

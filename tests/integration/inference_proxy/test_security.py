@@ -1,0 +1,246 @@
+"""TLS, client certificates and tokens on both fronts, from the client to Triton; decisions come over TLS as well."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+import tritonclient.grpc.aio as grpc_aio
+import tritonclient.http.aio as http_aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from yarl import URL
+
+from inference_proxy.proxy import Proxy
+from inference_proxy.settings import ProxyFront
+from inference_proxy.spool import RECORD
+from local_stack.ports import free_ports
+from local_stack.triton import Triton
+from tests.certificates import Certificates
+from tests.integration.inference_proxy.stand import (
+    Selector,
+    infer_request,
+    reading_now,
+    receipt_of,
+    running,
+    settings_for,
+)
+from tradewind.access import Access
+from tradewind.messages import timestamp
+from tradewind.rpc.v1 import operations_pb2, operations_pb2_grpc
+from tradewind.settings import CommonSettings
+
+APP, OPS, PROXY, OLD = ("a-token-of-an-app", "a-token-of-operators", "a-token-of-the-proxy", "a-token-to-be-revoked")
+MISSING = "no token was sent: send yours as the header `authorization: Bearer TOKEN`"
+UNKNOWN = "the token is not known here: ask the operator for one that is"
+FRONTS = list(ProxyFront)
+UNAUTHENTICATED, DENIED = grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED
+
+
+def bearer(token: str | None) -> tuple[tuple[str, str], ...]:
+    return () if token is None else (("authorization", f"Bearer {token}"),)
+
+
+@asynccontextmanager
+async def secured(
+    front: ProxyFront, directory: Path, database: str, triton: Triton, **options: Any
+) -> AsyncIterator[Proxy]:
+    grpc_port, http_port = free_ports(2)
+    settings = settings_for(
+        directory,
+        database,
+        **{
+            "proxy_listen": f"127.0.0.1:{grpc_port}",
+            "proxy_http_listen": f"127.0.0.1:{http_port}",
+            "proxy_triton_grpc": triton.grpc,
+            "proxy_triton_http": triton.http,
+            "proxy_front": front,
+            "proxy_envoy_workers": 1,
+            **options,
+        },
+    )
+    async with running(settings) as proxy:
+        yield proxy
+
+
+def channel_to(proxy: Proxy, certificates: Certificates, name: str | None = None) -> grpc.aio.Channel:
+    own = (
+        (None, None)
+        if name is None
+        else (certificates.key(name).read_bytes(), certificates.certificate(name).read_bytes())
+    )
+    credentials = grpc.ssl_channel_credentials(certificates.ca.read_bytes(), *own)
+    return grpc.aio.secure_channel(proxy.settings.proxy_listen, credentials)
+
+
+async def served(channel: grpc.aio.Channel, token: str | None, model: str = "ident", **parameters: Any) -> Any:
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    return await stub.ModelInfer(infer_request(model, **parameters), metadata=bearer(token), timeout=20)
+
+
+async def refusal(call: Any) -> tuple[grpc.StatusCode, str | None]:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await call
+    return refused.value.code(), refused.value.details()
+
+
+def straight(proxy: Proxy) -> int:
+    """Requests that Envoy recorded itself."""
+    assert proxy.envoy is not None
+    return sum(int(path.stat().st_size) // RECORD.size for path in proxy.envoy.places.writers.rglob("*.records"))
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_nobody_is_served_without_a_token_and_decisions_come_over_tls(
+    front: ProxyFront, models: Triton, tmp_path: Path, sqlite_url: str, certificates: Certificates
+) -> None:
+    tokens, own = tmp_path / "tokens", tmp_path / "token"
+    tokens.write_text(f"# who may call\napp {APP}\nproxy {PROXY}\n{OLD}\n")
+    own.write_text(f"{PROXY}\n")
+    access = {"tokens_file": tokens, **certificates.serving()}
+    selector = Selector(Access(CommonSettings(**access), "127.0.0.1:0"))
+    await selector.start()
+    selector.decide("ident", {"medium": 1.0}, reading_now(100.0))
+    calling = {**certificates.calling(), "peer_token_file": own, "proxy_selector": selector.address}
+    async with (
+        secured(front, tmp_path, sqlite_url, models, **access, **calling) as proxy,
+        channel_to(proxy, certificates) as channel,
+    ):
+        await asyncio.wait_for(proxy.following.heard.wait(), 20)
+
+        await served_by(channel, "medium", APP)
+        straight_before = straight(proxy) if front is ProxyFront.ENVOY else 0
+        answer = await served(channel, OLD)
+        assert receipt_of(answer)["carbon_variant"] == "medium"
+        if front is ProxyFront.ENVOY:
+            assert straight(proxy) == straight_before + 1
+        # What Triton's own front would have answered is refused on every path: straight, relayed, streamed.
+        for token, sentence in ((None, MISSING), ("a-guess-of-somebody", UNKNOWN), (APP[:-1], UNKNOWN)):
+            assert await refusal(served(channel, token)) == (UNAUTHENTICATED, sentence)
+            assert await refusal(served(channel, token, carbon_pin_variant="large")) == (UNAUTHENTICATED, sentence)
+            assert await refusal(served(channel, token, "nobody")) == (UNAUTHENTICATED, sentence)
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            metadata_call = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), metadata=bearer(token))
+            assert await refusal(metadata_call) == (UNAUTHENTICATED, sentence)
+            stream = stub.ModelStreamInfer(iter([infer_request("ident")]), metadata=bearer(token))
+            assert await refusal(stream.read()) == (UNAUTHENTICATED, sentence)
+        assert await refusal(served_raw(channel, [("authorization", f"Basic {APP}")])) == (UNAUTHENTICATED, MISSING)
+        twice = [*bearer(APP), *bearer("a-guess-of-somebody")]
+        assert await refusal(served_raw(channel, twice)) == (UNAUTHENTICATED, MISSING)
+        # Health is asked by those who know no token.
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        assert (await stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=20)).ready
+        # In the clear nobody gets an answer.
+        async with grpc.aio.insecure_channel(proxy.settings.proxy_listen) as plain:
+            code, _ = await refusal(served(plain, APP))
+            assert code is grpc.StatusCode.UNAVAILABLE
+        await over_http(proxy, certificates)
+        # A token that is taken out of the file is nobody's soon after, and a new one is known.
+        tokens.write_text(f"app {APP}\nproxy {PROXY}\nlater a-token-that-came-later\n")
+        await known_soon(channel, "a-token-that-came-later")
+        assert await refusal(served(channel, OLD)) == (UNAUTHENTICATED, UNKNOWN)
+        # What cannot be read leaves everything as it was.
+        tokens.write_text("too short\n")
+        assert (await served(channel, APP)).model_name == "ident_medium"
+        # Clients that others wrote.
+        pem = certificates.ca
+        async with grpc_aio.InferenceServerClient(
+            proxy.settings.proxy_listen, ssl=True, root_certificates=str(pem)
+        ) as client:
+            assert await client.is_model_ready("ident", headers={"authorization": f"Bearer {APP}"})
+    await selector.stop()
+
+
+async def served_raw(channel: grpc.aio.Channel, metadata: Any) -> Any:
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    return await stub.ModelInfer(infer_request("ident"), metadata=metadata, timeout=20)
+
+
+async def known_soon(channel: grpc.aio.Channel, token: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await served(channel, token)
+            except grpc.aio.AioRpcError as error:
+                assert error.code() is UNAUTHENTICATED  # noqa: PT017 -- it is retried until it is let in
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
+async def over_http(proxy: Proxy, certificates: Certificates) -> None:
+    address = proxy.settings.proxy_http_listen
+    context = ssl.create_default_context(cafile=str(certificates.ca))
+    async with http_aio.InferenceServerClient(address, ssl=True, ssl_context=context) as client:
+        assert await client.is_model_ready("ident", headers={"Authorization": f"Bearer {APP}"})
+        assert not await client.is_model_ready("ident")
+        assert await client.is_server_live()
+    async with aiohttp.ClientSession(f"https://{address}", connector=aiohttp.TCPConnector(ssl=context)) as session:
+        for headers, sentence in (({}, MISSING), ({"Authorization": "Bearer a-guess-of-somebody"}, UNKNOWN)):
+            async with session.post("/v2/models/ident/infer", data=b"{}" * 5, headers=headers) as answer:
+                assert (answer.status, await answer.json(content_type=None)) == (401, {"error": sentence})
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+            # A path that only reads like the open one is not open.
+            detour = URL(f"https://{address}/v2/models/ident/../../health/live", encoded=True)
+            async with session.get(detour, headers=headers) as answer:
+                assert (str(detour).count(".."), answer.status) == (2, 401)
+        async with session.get("/v2/health/ready") as answer:
+            assert answer.status == 200
+    async with aiohttp.ClientSession(f"http://{address}") as session:
+        with pytest.raises(aiohttp.ClientError):
+            await session.get("/v2/health/ready")
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_operators_are_known_by_certificate_or_token_and_nobody_comes_without_a_certificate(
+    front: ProxyFront, models: Triton, tmp_path: Path, sqlite_url: str, certificates: Certificates
+) -> None:
+    options = {**certificates.serving(ask=True), "operators": "ops, night"}
+    async with (
+        secured(front, tmp_path, sqlite_url, models, **options) as proxy,
+        channel_to(proxy, certificates, "app") as app,
+        channel_to(proxy, certificates, "ops") as ops,
+    ):
+        assert (await served(app, None)).model_name == "ident_small"
+        for name in (None, "stranger"):
+            async with channel_to(proxy, certificates, name) as channel:
+                code, _ = await refusal(served(channel, None))
+                assert code is grpc.StatusCode.UNAVAILABLE
+        force = operations_pb2.ForceVariantRequest(
+            family="ident",
+            variant="large",
+            until=timestamp(datetime.now(UTC) + timedelta(hours=1)),
+            operator="ana",
+            why="a test",
+        )
+        forged = [("x-forwarded-client-cert", 'Hash=0;Subject="CN=ops"')]
+        code, said = await refusal(operations_pb2_grpc.OperationsStub(app).ForceVariant(force, metadata=forged))
+        assert (code, said) == (
+            DENIED,
+            "this is for operators: call with a token or client certificate that TRADEWIND_OPERATORS names",
+        )
+        await operations_pb2_grpc.OperationsStub(ops).ForceVariant(force)
+        listed = await operations_pb2_grpc.OperationsStub(ops).ListOperations(operations_pb2.ListOperationsRequest())
+        assert [each.operator for each in listed.operations] == ["ana (ops)"]
+        await served_by(app, "large")
+        context = ssl.create_default_context(cafile=str(certificates.ca))
+        url = f"https://{proxy.settings.proxy_http_listen}/v2/models/ident/ready"
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError):
+                await session.get(url, ssl=context)
+            context.load_cert_chain(certificates.certificate("app"), certificates.key("app"))
+            async with session.get(url, ssl=context) as answer:
+                assert answer.status == 200
+
+
+async def served_by(channel: grpc.aio.Channel, variant: str, token: str | None = None) -> None:
+    async with asyncio.timeout(20):
+        while (await served(channel, token)).model_name != f"ident_{variant}":
+            pass
