@@ -31,7 +31,7 @@ from inference_proxy.relaying import SERVICE
 from inference_proxy.reporting import Reporting
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
 from inference_proxy.settings import Follow, Mode, ProxyFront, ProxySettings
-from inference_proxy.spool import Spool, spooled_bytes
+from inference_proxy.spool import Spool
 from inference_proxy.streaming import Streaming
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import all_targets
@@ -216,7 +216,7 @@ class Proxy:
         return self.flusher.pending_inferences() + (self.envoy.writers.pending_inferences() if self.envoy else 0)
 
     def _spooled_bytes(self) -> int:
-        return spooled_bytes(self.spool.directory) + (self.envoy.writers.spooled_bytes() if self.envoy else 0)
+        return self.spool.spooled_bytes() + (self.envoy.writers.spooled_bytes() if self.envoy else 0)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

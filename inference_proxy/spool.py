@@ -1,8 +1,9 @@
 """The accounts' first place: a local append-only file, written before an answer goes out, that survives `kill -9`.
 
-A segment is a file of fixed-size records beside a file of keys (JSON lines) that the records refer to by number. One
-`write(2)` per record: what the kernel has taken is there after the process is gone. A process begins a segment of its
-own, so a record cut short by a crash is the last of its segment and is never counted.
+A segment is a file of fixed-size records beside a file of keys (JSON lines) that the records refer to by number. What
+the kernel has, through memory or through `write(2)`, is there after the process is gone. A record's key is its last
+field, is never 0 and is written last, so a record without one is not finished. A process begins a segment of its own:
+a record that a crash cut short is the last of its segment and is never counted.
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from inference_proxy.intervals import Interval
+from inference_proxy.mapped_records import MappedRecords
 from tradewind.errors import StartupError
 from tradewind.readings import Reading, from_mapping, to_mapping
 
@@ -68,12 +70,11 @@ class Spool:
     segment_bytes: int
     identity: str = field(default="", init=False)
     segment: int = field(default=-1, init=False)
-    recorded: int = field(default=0, init=False)
-    """Records written by this process."""
-    _descriptor: int = field(default=-1, init=False)
+    _records: MappedRecords | None = field(default=None, init=False)
+    _left: int = field(default=0, init=False)
+    """Records that the segment still takes."""
     _keys_descriptor: int = field(default=-1, init=False)
     _lock_descriptor: int = field(default=-1, init=False)
-    _written: int = field(default=0, init=False)
     _keys: int = field(default=0, init=False)
 
     def open(self) -> None:
@@ -99,10 +100,10 @@ class Spool:
 
     def close(self) -> None:
         """Lets go of the directory."""
-        for descriptor in (self._descriptor, self._keys_descriptor, self._lock_descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._descriptor = self._keys_descriptor = self._lock_descriptor = -1
+        self._end_segment()
+        if self._lock_descriptor >= 0:
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = -1
 
     def record(
         self,
@@ -115,17 +116,18 @@ class Spool:
         decided_uj: int,
     ) -> None:
         """Writes one request down. OSError when the disk does not take it: then nothing is recorded."""
+        if not self._left:
+            self._begin_segment()
         if key.segment != self.segment:
             self._define(key)
-        data = RECORD.pack(time_us, energy_uj, smallest_uj, largest_uj, decided_uj, inferences, key.number)
-        if os.write(self._descriptor, data) != RECORD.size:
-            # A full disk took a part: leave no half record for the next to be read askew.
-            os.ftruncate(self._descriptor, self._written)
-            raise OSError("the disk took only a part of a record")
-        self._written += RECORD.size
-        self.recorded += 1
-        if self._written >= self.segment_bytes:
-            self._begin_segment()
+        if self._records is None:
+            raise OSError("the spool is not open")
+        self._records.append(time_us, energy_uj, smallest_uj, largest_uj, decided_uj, inferences, key.number)
+        self._left -= 1
+
+    def spooled_bytes(self) -> int:
+        """Size of the records on the disk, stored or not."""
+        return spooled_bytes(self.directory) - (self._records.unused_bytes if self._records is not None else 0)
 
     def _define(self, key: SpoolKey) -> None:
         charge = key.charge
@@ -148,15 +150,23 @@ class Spool:
         key.segment, key.number = self.segment, self._keys
 
     def _begin_segment(self) -> None:
-        for descriptor in (self._descriptor, self._keys_descriptor):
-            if descriptor >= 0:
-                os.close(descriptor)
+        self._end_segment()
         self.segment += 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         # Keys first: a reader that sees the records finds their keys.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._keys_descriptor = os.open(keys_path(self.directory, self.segment), flags, 0o644)
-        self._descriptor = os.open(records_path(self.directory, self.segment), flags, 0o644)
-        self._written = self._keys = 0
+        self._keys = 0
+        self._records = MappedRecords(records_path(self.directory, self.segment), RECORD)
+        self._left = -(-self.segment_bytes // RECORD.size)
+
+    def _end_segment(self) -> None:
+        self._left = 0
+        if self._records is not None:
+            self._records.close()
+            self._records = None
+        if self._keys_descriptor >= 0:
+            os.close(self._keys_descriptor)
+            self._keys_descriptor = -1
 
     def _read_identity(self) -> str:
         path = self.directory / "identity"
@@ -200,16 +210,25 @@ def read_keys(directory: Path, segment: int) -> dict[int, Charge]:
 def read_records(
     directory: Path, segment: int, offset: int, at_most: int
 ) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
-    """Whole records of a segment from a byte offset on."""
-    path = records_path(directory, segment)
-    if not path.exists():
+    """The finished records of a segment from a byte offset on; its writer may be at work meanwhile."""
+    try:
+        descriptor = os.open(records_path(directory, segment), os.O_RDONLY)
+    except FileNotFoundError:
         return np.empty(0, RECORD_TYPE)
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(at_most * RECORD.size)
+    try:
+        seen = _whole(os.pread(descriptor, at_most * RECORD.size, offset))
+        with_key = np.flatnonzero(seen["key"])
+        finished = int(with_key[-1]) + 1 if len(with_key) else 0
+        # The first look may have met a record in the middle; what had its key by then is whole at the second.
+        return _whole(os.pread(descriptor, finished * RECORD.size, offset))
+    finally:
+        os.close(descriptor)
+
+
+def _whole(data: bytes) -> "np.ndarray[tuple[int], np.dtype[np.void]]":
     return np.frombuffer(data[: len(data) // RECORD.size * RECORD.size], RECORD_TYPE)
 
 
 def spooled_bytes(directory: Path) -> int:
-    """Size of the records on the disk, stored or not."""
+    """Size of a directory's files of records."""
     return sum(path.stat().st_size for path in directory.glob("*.records"))

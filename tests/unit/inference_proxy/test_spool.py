@@ -1,6 +1,8 @@
 """The spool: what it took is read back as it was, through rotation, restarts and crashes in mid-write."""
 
 import os
+import resource
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,7 @@ def test_what_was_recorded_is_read_back(tmp_path: Path) -> None:
         (NOW_US + 2, 2**63 - 1, 0, 0, 0, 2**32 - 1, 1),
     ]
     assert known == {1: keys[0].charge, 2: keys[1].charge}
-    assert spooled_bytes(tmp_path) == 3 * RECORD.size
+    assert spool.spooled_bytes() == 3 * RECORD.size
 
 
 def test_segments_rotate_and_each_has_its_own_keys(tmp_path: Path) -> None:
@@ -115,17 +117,75 @@ def test_a_key_cut_short_spoils_nothing_but_itself(tmp_path: Path) -> None:
     assert read_keys(tmp_path, 0) == {1: charge("small"), 2: charge("large")}
 
 
-def test_a_disk_that_takes_a_part_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@given(st.integers(0, RECORD.size - 4))
+def test_a_record_that_a_crash_left_without_its_key_is_not_read(
+    tmp_path_factory: pytest.TempPathFactory, written: int
+) -> None:
+    directory = tmp_path_factory.mktemp("spool")
+    spool = opened(directory)
+    spool.record(SpoolKey(charge()), NOW_US, 1, 1, 1, 1, 1)
+    # As a killed process leaves it: the file is longer than its records, and the next one has begun.
+    with records_path(directory, 0).open("r+b") as file:
+        file.seek(RECORD.size)
+        file.write(RECORD.pack(NOW_US, 1, 1, 1, 1, 1, 1)[:written])
+    assert [int(each) for each in read_records(directory, 0, 0, EVERYTHING)["time_us"]] == [NOW_US]
+    assert len(read_records(directory, 0, RECORD.size, EVERYTHING)) == 0
+    spool.close()
+
+
+def test_a_segment_longer_than_a_stretch_is_read_back_whole(tmp_path: Path) -> None:
+    spool, key, count = opened(tmp_path), SpoolKey(charge()), 5_000
+    for number in range(count):
+        spool.record(key, NOW_US + number, 1, number, 0, 0, 0)
+    assert spool.spooled_bytes() == count * RECORD.size < spooled_bytes(tmp_path)
+    spool.close()
+    assert spooled_bytes(tmp_path) == count * RECORD.size
+    assert read_records(tmp_path, 0, 0, EVERYTHING)["energy_uj"].tolist() == list(range(count))
+
+
+def test_a_reader_beside_the_writer_sees_whole_records_alone(tmp_path: Path) -> None:
+    spool, key, count = opened(tmp_path), SpoolKey(charge()), 20_000
+    spool.record(key, 0, 1, 0, 0, 0, 0)
+
+    def write() -> None:
+        for number in range(1, count):
+            spool.record(key, number, 1, number, number, number, number)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    read = 0
+    while read < count:
+        records = read_records(tmp_path, 0, read * RECORD.size, EVERYTHING)
+        for name in ("time_us", "energy_uj", "decided_uj"):
+            assert records[name].tolist() == list(range(read, read + len(records)))
+        assert set(records["key"].tolist()) <= {1}
+        read += len(records)
+    writer.join()
+    spool.close()
+
+
+def test_a_full_disk_records_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     spool, key = opened(tmp_path), SpoolKey(charge())
     spool.record(key, NOW_US, 1, 1, 1, 1, 1)
-    write = os.write
-    # What a full disk does, which no test can make a disk do without being root of a machine of its own.
-    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
-    with pytest.raises(OSError, match="only a part"):
-        spool.record(key, NOW_US, 1, 1, 1, 1, 1)
-    monkeypatch.undo()
-    spool.record(key, NOW_US + 7, 1, 1, 1, 1, 1)
-    assert [int(each) for each in read_records(tmp_path, 0, 0, EVERYTHING)["time_us"]] == [NOW_US, NOW_US + 7]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    taken = 1
+
+    def fill() -> None:
+        nonlocal taken
+        for _ in range(100_000):
+            spool.record(key, NOW_US + taken, 1, 1, 1, 1, 1)
+            taken += 1
+
+    # What the kernel refuses beyond a limit on a file's size is what it refuses on a full disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (records_path(tmp_path, 0).stat().st_size, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(read_records(tmp_path, 0, 0, EVERYTHING)) == taken
+    spool.record(key, NOW_US + taken, 1, 1, 1, 1, 1)
+    assert read_records(tmp_path, 0, 0, EVERYTHING)["time_us"].tolist() == [NOW_US + each for each in range(taken + 1)]
 
 
 moments = st.integers(NOW_US - 200_000_000, NOW_US + 200_000_000)
