@@ -1,8 +1,8 @@
 """Files that are read at start and again when they change: a look at most once a second, and never a broken one."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Generic, TypeVar
 
 from tradewind.errors import StartupError
@@ -23,13 +23,13 @@ class Followed(Generic[T]):
         """`parse` takes the text and how to call the file; StartupError when it is wrong at start."""
         self._path, self._name, self._parse = path, f"{variable}: {path}", parse
         self._seen = _look(path)
-        self._looked_s = time.monotonic()
+        self._looked_s = monotonic()
         self._said = self._read()
 
     @property
     def current(self) -> T:
         """What it says."""
-        now_s = time.monotonic()
+        now_s = monotonic()
         if now_s - self._looked_s >= _LOOK_EVERY_S:
             self._looked_s = now_s
             seen = _look(self._path)

@@ -14,10 +14,8 @@ function access.bearer(value)
   return scheme and scheme:lower() == "bearer" and token or nil
 end
 
--- Why a request is not let in; nil when it is, and where no token is demanded.
-function access.refusal(told, headers)
-  local tokens = told.tokens
-  if not tokens then return nil end
+-- Why a request is not let in; nil when it is.
+function access.refusal(tokens, headers)
   if headers:getNumValues("authorization") ~= 1 then return tokens.missing end
   local token = access.bearer(headers:get("authorization"))
   if not token then return tokens.missing end

@@ -93,7 +93,7 @@ end
 function front.on_request(handle)
   local told = current(handle)
   if not told then return end
-  local refusal = access.refusal(told, handle:headers())
+  local refusal = told.tokens and access.refusal(told.tokens, handle:headers())
   if refusal then return access.refuse(handle, refusal) end
   local tenant = told.tenant_key and tenants.of(front.tenants, handle:headers(), told.tenant_key, told.tenants) or ""
   local chunks, held = handle:bodyChunks(), ""
