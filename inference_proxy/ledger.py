@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, and_, case, delete, func, or_, select, update
 
-from inference_proxy.store import intensities, ledger, spools, unattributed
+from inference_proxy.store import executed, intensities, ledger, own_cpu, spools, unattributed
 from tradewind.database import insert_into, reading
 from tradewind.readings import Reading, ReadingKind
 
@@ -72,6 +72,8 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(delete(ledger).where(ledger.c.bucket_from < before))
             connection.execute(delete(unattributed).where(unattributed.c.second_from < before))
+            connection.execute(delete(own_cpu).where(own_cpu.c.bucket_from < before))
+            connection.execute(delete(executed).where(executed.c.minute_from < before))
             connection.execute(delete(intensities).where(intensities.c.valid_to < before))
 
     def _advance(self, connection: Connection, batch: Batch) -> None:

@@ -1,18 +1,20 @@
 """The parts of the proxy, wired: Triton's channel, the routes, the accounts and the fronts."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from inference_proxy.accounting import Accounting
 from inference_proxy.admission import access_of, triton_way
 from inference_proxy.bus_following import BusFollowing
-from inference_proxy.emissions import EmissionsServicer
+from inference_proxy.embodied import Device
+from inference_proxy.emissions import EmissionsServicer, Terms
 from inference_proxy.endpoints import parse_endpoints
 from inference_proxy.envoy.steering import Steering
 from inference_proxy.flusher import Flusher
@@ -26,7 +28,9 @@ from inference_proxy.last_decisions import LastDecisions
 from inference_proxy.ledger import Ledger
 from inference_proxy.metrics import TallyCollector
 from inference_proxy.operations import OperationsServicer
+from inference_proxy.own_cpu import OwnCpu
 from inference_proxy.readiness import Readiness
+from inference_proxy.reconciling import Reconciling, forget_watches
 from inference_proxy.relaying import SERVICE
 from inference_proxy.reporting import Reporting
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
@@ -105,6 +109,10 @@ class Proxy:
         self.server = Server("inference_proxy", interceptors=self.access.interceptors, map_errors=False)
         self.http = HttpFront(self.rules, self.families, self.endpoints, self.access)
         self.envoy = self._steering() if settings.proxy_front is ProxyFront.ENVOY else None
+        self.own_cpu = OwnCpu(self.engine, self.intervals, lambda: self.envoy.process.pid if self.envoy else 0)
+        self.reconciling = (
+            Reconciling(self.engine, self.endpoints, self._pending_inferences) if settings.proxy_sole_client else None
+        )
         self.metrics_port = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -117,6 +125,7 @@ class Proxy:
         self.spool.open()
         self.forces.restore()
         self.following.restore()
+        await self._watch()
         self.flusher.start()
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
@@ -166,13 +175,29 @@ class Proxy:
         front = Front(home, Inferring(rules), Streaming(rules), VirtualModels(self.families, home.calls))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(
-            EmissionsServicer(self.engine, self.catalogue, self._pending_inferences),
+            EmissionsServicer(
+                self.engine,
+                self.catalogue,
+                self._pending_inferences,
+                terms_of(self.settings),
+                self.reconciling.look if self.reconciling else None,
+            ),
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # all that generated code uses of a server
         )
         operations_pb2_grpc.add_OperationsServicer_to_server(
             OperationsServicer(self.forces, self.families, self.access),
             ErrorsMapped(self.server.grpc),  # type: ignore[arg-type] # as above
         )
+
+    async def _watch(self) -> None:
+        """Begins to record what a report has beside the ledger."""
+        self._begin(self.own_cpu.watch(self.spool.identity))
+        if self.reconciling is not None:
+            await self.reconciling.start(self.spool.identity)
+            self._begin(self.reconciling.watch())
+            return
+        with contextlib.suppress(SQLAlchemyError):  # A database that is away has said so.
+            await asyncio.to_thread(forget_watches, self.engine, self.spool.identity)
 
     def _follow(self) -> None:
         settings = self.settings
@@ -225,6 +250,13 @@ class Proxy:
 def seconds(span: timedelta | None) -> float | None:
     """A span as seconds, where there is one."""
     return None if span is None else span.total_seconds()
+
+
+def terms_of(settings: ProxySettings) -> Terms:
+    """What the operator says of the hardware."""
+    kg, years = settings.proxy_embodied_kg, settings.proxy_embodied_years
+    device = None if kg is None or years is None else Device(kg, years, settings.proxy_embodied_share)
+    return Terms(settings.proxy_pue, device, settings.proxy_watts_per_core)
 
 
 def check_database(engine: Engine) -> None:

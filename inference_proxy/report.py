@@ -7,7 +7,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Connection,
+    Double,
     Engine,
+    FromClause,
     RowMapping,
     and_,
     case,
@@ -20,7 +23,6 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.sql.elements import ColumnElement
-from sqlalchemy.sql.selectable import CTE
 
 from inference_proxy.store import intensities, ledger, unattributed
 from tradewind.database import from_microseconds, microseconds, reading
@@ -28,11 +30,22 @@ from tradewind.errors import InvalidInput
 from tradewind.readings import format_time
 from tradewind.units import UJ_PER_KWH
 
-GROUPS = ("hour", "day", "family", "variant", "zone", "tenant")
-_HOUR_US, _DAY_US = 3_600_000_000, 86_400_000_000
+GROUPS = ("minute", "hour", "day", "family", "variant", "zone", "tenant")
+_HOUR_US = 3_600_000_000
+_PERIODS_US = {"minute": 60_000_000, "hour": _HOUR_US, "day": 24 * _HOUR_US}
 
-ErrorOf = Callable[[str, str], float | None]
-"""The catalogued error of (family, variant); None outside families."""
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the catalogue says of a variant."""
+
+    error: float | None = None
+    """None outside families."""
+    energy_provenance: str | None = None
+
+
+KnownOf = Callable[[str, str], Known | None]
+"""What the catalogue says of (family, variant), where it says anything."""
 
 
 @dataclass
@@ -49,11 +62,16 @@ class Sums:
     restated_inferences: int = 0
     errors: float = 0.0
     with_error: int = 0
+    device_hours: float = 0.0
+    """The part of the device's reserved time that falls to them, where it was asked for."""
+    energy_provenances: frozenset[str] = frozenset()
 
     def add(self, other: "Sums") -> None:
         """Adds another set."""
-        for name in self.__dataclass_fields__:
+        provenances = self.energy_provenances | other.energy_provenances
+        for name in self.__dataclass_fields__.keys() - {"energy_provenances"}:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.energy_provenances = provenances
 
     @property
     def mean_error(self) -> float | None:
@@ -70,12 +88,27 @@ class Span:
     family: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The time for which the device was there for inference, busy or idle; half-open."""
+
+    begins: datetime
+    ends: datetime
+
+    @property
+    def hours(self) -> float:
+        """Its length."""
+        return (microseconds(self.ends) - microseconds(self.begins)) / _HOUR_US
+
+
 @dataclass
 class Report:
     """Rows by group, and everything together."""
 
     rows: dict[tuple[str, ...], Sums] = field(default_factory=dict)
     total: Sums = field(default_factory=Sums)
+    idle_hours: float = 0.0
+    """The part of the reserved time in hours in which nothing was served; it is in no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +133,41 @@ def check_groups(groups: Sequence[str]) -> tuple[str, ...]:
     return tuple(groups)
 
 
-def read_report(engine: Engine, span: Span, groups: Sequence[str], error_of: ErrorOf) -> Report:
-    """The sums of a span, grouped; rows in the order of their groups."""
+def read_report(
+    engine: Engine, span: Span, groups: Sequence[str], known_of: KnownOf, reserved: Reserved | None = None
+) -> Report:
+    """The sums of a span, grouped; rows in the order of their groups.
+
+    Where a time is reserved, each hour of it is divided among what was served in that hour in proportion to energy, so
+    that a row has the same hours whatever else is asked for.
+    """
     report = Report()
     # The variant is always told apart, because errors are the catalogue's.
     names = tuple(dict.fromkeys((*check_groups(groups), "family", "variant")))
     with reading(engine) as connection:
-        for found in connection.execute(_sums_query(span, names)).mappings():
-            sums = _sums_of(found, error_of(found["family"], found["variant"]))
+        for found in connection.execute(_sums_query(span, names, reserved)).mappings():
+            sums = _sums_of(found, known_of(found["family"], found["variant"]) or Known())
             group = tuple(_group_text(name, found[name]) for name in groups)
             report.rows.setdefault(group, Sums()).add(sums)
             report.total.add(sums)
+        if reserved is not None:
+            report.idle_hours = reserved.hours - _busy_hours(connection, span, reserved)
     report.rows = dict(sorted(report.rows.items()))
     return report
+
+
+def reserved_within(engine: Engine, span: Span, now: datetime) -> Reserved | None:
+    """The part of a span from the ledger's first record to now; None where there is none."""
+    firsts = (
+        select(func.min(table.c[name])) for table, name in ((ledger, "bucket_from"), (unattributed, "second_from"))
+    )
+    with reading(engine) as connection:
+        found = [first for query in firsts if (first := connection.execute(query).scalar_one()) is not None]
+    if not found:
+        return None
+    begins = max(min(found), span.begins or min(found))
+    ends = min(now, span.ends or now)
+    return Reserved(begins, ends) if begins < ends else None
 
 
 def read_rows(engine: Engine, span: Span, at_most: int, offset: int) -> list[Row]:
@@ -141,7 +196,7 @@ def read_rows(engine: Engine, span: Span, at_most: int, offset: int) -> list[Row
         ]
 
 
-def _priced() -> CTE:
+def _priced() -> FromClause:
     """Every row with the intensity of its interval; null where none is known."""
     by_interval = select(
         type_coerce(ledger.c.bucket_from, BigInteger).label("moment"),
@@ -177,7 +232,7 @@ def _priced() -> CTE:
     return union_all(by_interval, by_second).cte("priced")
 
 
-def _within(priced: CTE, span: Span) -> list[ColumnElement[bool]]:
+def _within(priced: FromClause, span: Span) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
     if span.begins is not None:
         conditions.append(priced.c.moment >= microseconds(span.begins))
@@ -188,14 +243,13 @@ def _within(priced: CTE, span: Span) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _sums_query(span: Span, names: Sequence[str]) -> Any:
-    priced = _priced()
+def _sums_query(span: Span, names: Sequence[str], reserved: Reserved | None) -> Any:
+    priced = _priced() if reserved is None else _beside_its_hour(span)
     columns = priced.c
-    keys: dict[str, ColumnElement[Any]] = {
-        "hour": columns.moment - columns.moment % literal(_HOUR_US, BigInteger),
-        "day": columns.moment - columns.moment % literal(_DAY_US, BigInteger),
-    }
-    grouping = [(keys[name] if name in keys else columns[name]).label(name) for name in names]
+    grouping = [
+        (_period(columns.moment, _PERIODS_US[name]) if name in _PERIODS_US else columns[name]).label(name)
+        for name in names
+    ]
     known = columns.intensity.is_not(None)
 
     def grams(energy: ColumnElement[int]) -> ColumnElement[Any]:
@@ -213,10 +267,43 @@ def _sums_query(span: Span, names: Sequence[str]) -> Any:
             grams(columns.smallest_uj).label("smallest_g"),
             grams(columns.largest_uj).label("largest_g"),
             _whole(func.sum(case((restated, columns.inferences), else_=0))).label("restated_inferences"),
+            (literal(0.0) if reserved is None else _device_hours(columns, reserved)).label("device_hours"),
         )
         .where(*_within(priced, span))
         .group_by(*grouping)
     )
+
+
+def _period(moment: ColumnElement[int], length_us: int) -> ColumnElement[int]:
+    return moment - moment % literal(length_us, BigInteger)
+
+
+def _beside_its_hour(span: Span) -> FromClause:
+    """Every row of a span beside the energy of its whole hour, all families together."""
+    priced = _priced()
+    hour = _period(priced.c.moment, _HOUR_US)
+    of_the_hour = func.sum(priced.c.energy_uj).over(partition_by=hour).label("hour_energy_uj")
+    return select(priced, of_the_hour).where(*_within(priced, Span(span.begins, span.ends))).subquery("shared")
+
+
+def _device_hours(columns: Any, reserved: Reserved) -> ColumnElement[Any]:
+    hour = _period(columns.moment, _HOUR_US)
+    begins, ends = (literal(microseconds(moment), BigInteger) for moment in (reserved.begins, reserved.ends))
+    first = case((hour < begins, begins), else_=hour)
+    last = case((hour + _HOUR_US > ends, ends), else_=hour + _HOUR_US)
+    length = case((last > first, last - first), else_=0)
+    share = cast(columns.energy_uj, Double) / func.nullif(cast(columns.hour_energy_uj, Double), 0.0)
+    return func.sum(share * length) / float(_HOUR_US)
+
+
+def _busy_hours(connection: Connection, span: Span, reserved: Reserved) -> float:
+    """The part of the reserved time in hours in which anything was served."""
+    priced = _priced()
+    hour = _period(priced.c.moment, _HOUR_US).label("hour")
+    found = select(hour).where(*_within(priced, Span(span.begins, span.ends)), priced.c.energy_uj > 0).distinct()
+    begins, ends = microseconds(reserved.begins), microseconds(reserved.ends)
+    lengths = (min(first + _HOUR_US, ends) - max(first, begins) for (first,) in connection.execute(found))
+    return sum(max(length, 0) for length in lengths) / _HOUR_US
 
 
 def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
@@ -224,8 +311,8 @@ def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(total, BigInteger)
 
 
-def _sums_of(found: RowMapping, error: float | None) -> Sums:
-    inferences = int(found["inferences"])
+def _sums_of(found: RowMapping, known: Known) -> Sums:
+    inferences, error = int(found["inferences"]), known.error
     return Sums(
         inferences=inferences,
         energy_uj=int(found["energy_uj"]),
@@ -237,8 +324,10 @@ def _sums_of(found: RowMapping, error: float | None) -> Sums:
         restated_inferences=int(found["restated_inferences"]),
         errors=error * inferences if error is not None else 0.0,
         with_error=inferences if error is not None else 0,
+        device_hours=float(found["device_hours"] or 0.0),
+        energy_provenances=frozenset([known.energy_provenance] if known.energy_provenance else []),
     )
 
 
 def _group_text(name: str, value: Any) -> str:
-    return format_time(from_microseconds(value)) if name in {"hour", "day"} else str(value)
+    return format_time(from_microseconds(value)) if name in _PERIODS_US else str(value)

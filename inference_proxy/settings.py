@@ -4,9 +4,9 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tradewind.errors import InvalidInput
 from tradewind.readings import check_zone
@@ -99,6 +99,18 @@ class ProxySettings(CommonSettings):
     """How large a file of the spool grows before the next is begun."""
     proxy_retention: Duration | None = None
     """How long the ledger keeps its rows; for ever when absent."""
+    proxy_pue: Annotated[float, Field(ge=1, le=10)] | None = None
+    """Power usage effectiveness of the data centre: reports then show its overhead beside the grams."""
+    proxy_embodied_kg: Annotated[float, Field(gt=0)] | None = None
+    """Embodied emissions, in kg of CO2eq, of the hardware that serves: reports then show their share."""
+    proxy_embodied_years: Annotated[float, Field(gt=0, le=100)] | None = None
+    """That hardware's expected lifespan."""
+    proxy_embodied_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """The share of that hardware that is reserved for inference."""
+    proxy_watts_per_core: Annotated[float, Field(gt=0, le=1_000)] | None = None
+    """What a processor core draws at work: reports then show the energy of the proxy's own processes."""
+    proxy_sole_client: bool = False
+    """Whether nobody but this proxy calls its Tritons: reports then hold the ledger against what those executed."""
     proxy_drain: Duration = timedelta(seconds=10)
     """How long requests in flight may take after SIGTERM."""
 
@@ -123,3 +135,9 @@ class ProxySettings(CommonSettings):
         if key and not _METADATA_KEY.fullmatch(key.lower()):
             raise ValueError(f"{key!r} is not a metadata key: use lower-case letters, digits, '-', '_' and '.'")
         return key.lower()
+
+    @model_validator(mode="after")
+    def _embodied_needs_both(self) -> Self:
+        if (self.proxy_embodied_kg is None) != (self.proxy_embodied_years is None):
+            raise ValueError("TRADEWIND_PROXY_EMBODIED_KG and TRADEWIND_PROXY_EMBODIED_YEARS go together: give both")
+        return self

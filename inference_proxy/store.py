@@ -61,3 +61,63 @@ spools = Table(
     Column("segment", Integer, primary_key=True),
     Column("stored_bytes", BigInteger, nullable=False),
 )
+
+own_cpu = Table(
+    "ledger_own_cpu",
+    metadata,
+    # The minute, or the beginning of the interval that was known to begin inside it.
+    Column("bucket_from", UtcMicroseconds, primary_key=True),
+    Column("zone", String(64), primary_key=True),
+    Column("spool", String(64), primary_key=True),
+    # CPU time of the proxy's own processes. What a core draws is a setting, so energy is computed when asked.
+    Column("cpu_us", BigInteger, nullable=False),
+)
+
+own_processes = Table(
+    "ledger_own_processes",
+    metadata,
+    Column("spool", String(64), primary_key=True),
+    # Its id with the moment of its start.
+    Column("process", String(64), primary_key=True),
+    # What its counter said at the last look, and when that was.
+    Column("cpu_us", BigInteger, nullable=False),
+    Column("looked_at", UtcMicroseconds, nullable=False),
+)
+
+_EXECUTED = ("inferences", "failed_requests", "cached_requests")
+
+watches = Table(
+    "ledger_watches",
+    metadata,
+    Column("spool", String(64), primary_key=True),
+    # host:port of a Triton that this proxy alone calls.
+    Column("endpoint", String(255), primary_key=True),
+    # From this minute on the ledger and Triton's counters may be compared.
+    Column("compared_from", UtcMicroseconds, nullable=False),
+    Column("looked_at", UtcMicroseconds, nullable=False),
+)
+
+triton_counters = Table(
+    "ledger_triton_counters",
+    metadata,
+    Column("spool", String(64), primary_key=True),
+    Column("endpoint", String(255), primary_key=True),
+    Column("model", String(1024), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    # What Triton's counters said at the last look.
+    *(Column(name, BigInteger, nullable=False) for name in _EXECUTED),
+    # Time in requests: like the others it only grows, until Triton begins anew.
+    Column("busy_ns", BigInteger, nullable=False),
+)
+
+executed = Table(
+    "ledger_executed",
+    metadata,
+    Column("minute_from", UtcMicroseconds, primary_key=True),
+    Column("spool", String(64), primary_key=True),
+    Column("endpoint", String(255), primary_key=True),
+    Column("model", String(1024), primary_key=True),
+    # What the counters grew by from the look in this minute to the next.
+    *(Column(name, BigInteger, nullable=False) for name in _EXECUTED),
+    Column("restarts", BigInteger, nullable=False),
+)

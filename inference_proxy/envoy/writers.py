@@ -78,6 +78,8 @@ class Writers:
         return sum(spooled_bytes(self.directory / name) for name in self._names())
 
     def _names(self) -> list[str]:
+        if not self.directory.exists():
+            return []  # Before the first start.
         return sorted(path.name for path in self.directory.iterdir() if path.is_dir())
 
     def _flusher(self, name: str) -> Flusher:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select
 
 from inference_proxy.flusher import Flusher
 from inference_proxy.ledger import Batch, Ledger, Misplaced
-from inference_proxy.report import Span, check_groups, read_report, read_rows
+from inference_proxy.report import Known, Span, check_groups, read_report, read_rows
 from inference_proxy.spool import RECORD, Charge, Spool, SpoolKey, segments
 from inference_proxy.store import ledger as ledger_table
 from inference_proxy.store import spools
@@ -79,8 +79,8 @@ def serve(
         spool.record(key, moment, 1, energy_uj, energy_uj // 2, energy_uj * 2, energy_uj)
 
 
-def error_of(family: str, variant: str) -> float | None:
-    return {"small": 10.0, "large": 2.0}[variant] if family else None
+def known_of(family: str, variant: str) -> Known:
+    return Known({"small": 10.0, "large": 2.0}[variant] if family else None)
 
 
 def test_grams_are_energy_times_the_intervals_intensity(engine: Engine, spool: Spool, flusher: Flusher) -> None:
@@ -88,7 +88,7 @@ def test_grams_are_energy_times_the_intervals_intensity(engine: Engine, spool: S
     serve(spool, interval(300.0, begins=BEGIN + timedelta(minutes=30)), after_s=1801, variant="large")
     assert flusher.flush() == 4
 
-    report = read_report(engine, Span(), ["variant"], error_of)
+    report = read_report(engine, Span(), ["variant"], known_of)
 
     small, large = report.rows["small",], report.rows["large",]
     assert (small.inferences, small.emissions_g, small.smallest_g, small.largest_g) == (3, 300.0, 150.0, 600.0)
@@ -102,12 +102,12 @@ def test_a_revision_restates_by_itself(engine: Engine, spool: Spool, flusher: Fl
     flusher.flush()
     flusher.learn([interval(150.0, published=BEGIN + timedelta(hours=1))])
     flusher.flush()
-    total = read_report(engine, Span(), [], error_of).total
+    total = read_report(engine, Span(), [], known_of).total
     assert (total.emissions_g, total.restated_inferences) == (300.0, 2)
 
     flusher.learn([interval(90.0, published=BEGIN + timedelta(minutes=1))])
     flusher.flush()
-    assert read_report(engine, Span(), [], error_of).total.emissions_g == 300.0
+    assert read_report(engine, Span(), [], known_of).total.emissions_g == 300.0
 
 
 def test_an_estimate_gives_way_to_the_actual_value_and_not_back(engine: Engine, spool: Spool, flusher: Flusher) -> None:
@@ -117,7 +117,7 @@ def test_an_estimate_gives_way_to_the_actual_value_and_not_back(engine: Engine, 
     flusher.flush()
     flusher.learn([interval(80.0, kind=ReadingKind.FORECAST, published=BEGIN + timedelta(days=1))])
     flusher.flush()
-    assert read_report(engine, Span(), [], error_of).total.emissions_g == 120.0
+    assert read_report(engine, Span(), [], known_of).total.emissions_g == 120.0
 
 
 def test_what_was_served_in_the_dark_is_unpriced_until_its_reading_comes(
@@ -125,12 +125,12 @@ def test_what_was_served_in_the_dark_is_unpriced_until_its_reading_comes(
 ) -> None:
     serve(spool, None, count=2)
     flusher.flush()
-    total = read_report(engine, Span(), [], error_of).total
+    total = read_report(engine, Span(), [], known_of).total
     assert (total.inferences, total.unpriced_energy_uj, total.priced_inferences) == (2, 2 * KWH, 0)
 
     flusher.learn([interval(100.0)])
     flusher.flush()
-    total = read_report(engine, Span(), [], error_of).total
+    total = read_report(engine, Span(), [], known_of).total
     assert (total.unpriced_energy_uj, total.emissions_g, total.restated_inferences) == (0, 200.0, 0)
 
 
@@ -138,7 +138,7 @@ def test_of_overlapping_intervals_the_later_prices_the_dark(engine: Engine, spoo
     serve(spool, None, after_s=700)
     flusher.learn([interval(100.0), interval(50.0, begins=BEGIN + timedelta(minutes=10))])
     flusher.flush()
-    assert read_report(engine, Span(), [], error_of).total.emissions_g == 50.0
+    assert read_report(engine, Span(), [], known_of).total.emissions_g == 50.0
 
 
 def test_a_batch_counts_once_however_often_it_comes(engine: Engine, spool: Spool, flusher: Flusher) -> None:
@@ -148,7 +148,7 @@ def test_a_batch_counts_once_however_often_it_comes(engine: Engine, spool: Spool
     # As after a crash between the commit and the deletion of the segment: another flusher, the same spool.
     again = Flusher(spool, Ledger(engine), interval_s=1)
     assert again.flush() == 0
-    assert read_report(engine, Span(), [], error_of).total.inferences == 2
+    assert read_report(engine, Span(), [], known_of).total.inferences == 2
 
 
 def test_a_batch_that_does_not_begin_at_the_offset_is_refused_whole(engine: Engine) -> None:
@@ -182,7 +182,7 @@ def test_stored_segments_are_deleted_and_their_offsets_forgotten(
     Ledger(engine).forget_segments(spool.identity, 2)
     with reading(engine) as connection:
         assert [row.segment for row in connection.execute(select(spools))] == [2]
-    assert read_report(engine, Span(), [], error_of).total.inferences == 10
+    assert read_report(engine, Span(), [], known_of).total.inferences == 10
 
 
 def test_pending_inferences_are_those_that_are_not_stored(spool: Spool, flusher: Flusher) -> None:
@@ -196,9 +196,13 @@ def test_groups_by_time_and_tenant(engine: Engine, spool: Spool, flusher: Flushe
     serve(spool, interval(100.0), tenant="a")
     serve(spool, interval(100.0, begins=BEGIN + timedelta(hours=1)), after_s=3601, tenant="b")
     flusher.flush()
-    by_hour = read_report(engine, Span(), ["hour", "tenant"], error_of).rows
+    by_hour = read_report(engine, Span(), ["hour", "tenant"], known_of).rows
     assert list(by_hour) == [("2026-11-24T12:00:00Z", "a"), ("2026-11-24T13:00:00Z", "b")]
-    assert list(read_report(engine, Span(), ["day"], error_of).rows) == [("2026-11-24T00:00:00Z",)]
+    assert list(read_report(engine, Span(), ["day"], known_of).rows) == [("2026-11-24T00:00:00Z",)]
+    assert list(read_report(engine, Span(), ["minute"], known_of).rows) == [
+        ("2026-11-24T12:00:00Z",),
+        ("2026-11-24T13:00:00Z",),
+    ]
     with pytest.raises(InvalidInput, match="moon"):
         check_groups(["moon"])
 
@@ -209,9 +213,9 @@ def test_a_span_and_a_family_narrow_the_report(engine: Engine, spool: Spool, flu
     serve(spool, interval(100.0), after_s=600)
     flusher.flush()
     early = Span(ends=BEGIN + timedelta(minutes=5))
-    assert read_report(engine, early, [], error_of).total.inferences == 2
-    assert read_report(engine, Span(begins=early.ends), [], error_of).total.inferences == 1
-    assert read_report(engine, Span(family="ident"), [], error_of).total.inferences == 2
+    assert read_report(engine, early, [], known_of).total.inferences == 2
+    assert read_report(engine, Span(begins=early.ends), [], known_of).total.inferences == 1
+    assert read_report(engine, Span(family="ident"), [], known_of).total.inferences == 2
 
 
 def test_rows_are_listed_oldest_first_and_priced(engine: Engine, spool: Spool, flusher: Flusher) -> None:
@@ -228,7 +232,7 @@ def test_the_ledger_keeps_what_it_is_told_to_keep(engine: Engine, spool: Spool, 
     serve(spool, None, after_s=2)
     flusher.flush()
     Ledger(engine).forget_rows(BEGIN + timedelta(hours=1))
-    assert read_report(engine, Span(), [], error_of).total.inferences == 0
+    assert read_report(engine, Span(), [], known_of).total.inferences == 0
 
 
 _WRITER = """
@@ -261,7 +265,7 @@ def test_through_kill_9_all_that_was_said_to_be_recorded_is_stored_and_nothing_t
     after = Spool(directory, 48 * 1000)
     after.open()
     Flusher(after, Ledger(engine), interval_s=1).flush()
-    stored = read_report(engine, Span(), [], error_of).total.inferences
+    stored = read_report(engine, Span(), [], known_of).total.inferences
     after.close()
     # One record per life may have been written and not yet said.
     assert said <= stored <= said + 3

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tradewind/rpc/v1/emissions.proto\x12\x10tradewind.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x10GetReportRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08group_by\x18\x03 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\"\xb6\x02\n\tReportRow\x12\r\n\x05group\x18\x01 \x03(\t\x12\x12\n\ninferences\x18\x02 \x01(\x03\x12\x11\n\tenergy_uj\x18\x03 \x01(\x03\x12\x18\n\x0b\x65missions_g\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12unpriced_energy_uj\x18\x05 \x01(\x03\x12\x17\n\nmean_error\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x61lways_smallest_g\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10\x61lways_largest_g\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x1b\n\x13restated_inferences\x18\t \x01(\x03\x42\x0e\n\x0c_emissions_gB\r\n\x0b_mean_errorB\x14\n\x12_always_smallest_gB\x13\n\x11_always_largest_g\"\x86\x01\n\x11GetReportResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.tradewind.rpc.v1.ReportRow\x12*\n\x05total\x18\x02 \x01(\x0b\x32\x1b.tradewind.rpc.v1.ReportRow\x12\x1a\n\x12pending_inferences\x18\x03 \x01(\x03\"\x8f\x01\n\x14ListEmissionsRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x86\x02\n\tLedgerRow\x12/\n\x0bminute_from\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x12\n\ninferences\x18\x06 \x01(\x03\x12\x11\n\tenergy_uj\x18\x07 \x01(\x03\x12 \n\x13intensity_g_per_kwh\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65missions_g\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x16\n\x14_intensity_g_per_kwhB\x0e\n\x0c_emissions_g\"[\n\x15ListEmissionsResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.tradewind.rpc.v1.LedgerRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc3\x01\n\tEmissions\x12T\n\tGetReport\x12\".tradewind.rpc.v1.GetReportRequest\x1a#.tradewind.rpc.v1.GetReportResponse\x12`\n\rListEmissions\x12&.tradewind.rpc.v1.ListEmissionsRequest\x1a\'.tradewind.rpc.v1.ListEmissionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tradewind/rpc/v1/emissions.proto\x12\x10tradewind.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x86\x01\n\x10GetReportRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08group_by\x18\x03 \x03(\t\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\"\xa1\x03\n\tReportRow\x12\r\n\x05group\x18\x01 \x03(\t\x12\x12\n\ninferences\x18\x02 \x01(\x03\x12\x11\n\tenergy_uj\x18\x03 \x01(\x03\x12\x18\n\x0b\x65missions_g\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12unpriced_energy_uj\x18\x05 \x01(\x03\x12\x17\n\nmean_error\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11\x61lways_smallest_g\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10\x61lways_largest_g\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12\x1b\n\x13restated_inferences\x18\t \x01(\x03\x12\x19\n\x11\x65nergy_provenance\x18\n \x03(\t\x12\x17\n\noverhead_g\x18\x0b \x01(\x01H\x04\x88\x01\x01\x12\x17\n\nembodied_g\x18\x0c \x01(\x01H\x05\x88\x01\x01\x42\x0e\n\x0c_emissions_gB\r\n\x0b_mean_errorB\x14\n\x12_always_smallest_gB\x13\n\x11_always_largest_gB\r\n\x0b_overhead_gB\r\n\x0b_embodied_g\"\xbd\x02\n\x11GetReportResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.tradewind.rpc.v1.ReportRow\x12*\n\x05total\x18\x02 \x01(\x0b\x32\x1b.tradewind.rpc.v1.ReportRow\x12\x1a\n\x12pending_inferences\x18\x03 \x01(\x03\x12\"\n\x03pue\x18\x04 \x01(\x0b\x32\x15.tradewind.rpc.v1.Pue\x12,\n\x08\x65mbodied\x18\x05 \x01(\x0b\x32\x1a.tradewind.rpc.v1.Embodied\x12)\n\x07own_use\x18\x06 \x01(\x0b\x32\x18.tradewind.rpc.v1.OwnUse\x12\x38\n\x0ereconciliation\x18\x07 \x01(\x0b\x32 .tradewind.rpc.v1.Reconciliation\"(\n\x03Pue\x12\r\n\x05value\x18\x01 \x01(\x01\x12\x12\n\nprovenance\x18\x02 \x01(\t\"\xe0\x01\n\x08\x45mbodied\x12\x11\n\tdevice_kg\x18\x01 \x01(\x01\x12\x16\n\x0elifetime_years\x18\x02 \x01(\x01\x12\r\n\x05share\x18\x03 \x01(\x01\x12\x31\n\rreserved_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breserved_to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nembodied_g\x18\x06 \x01(\x01\x12\x0e\n\x06idle_g\x18\x07 \x01(\x01\x12\x12\n\nprovenance\x18\x08 \x01(\t\"\xa3\x02\n\x06OwnUse\x12\r\n\x05\x63pu_s\x18\x01 \x01(\x01\x12\x16\n\x0e\x63pu_provenance\x18\x02 \x01(\t\x12\x1b\n\x0ewatts_per_core\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tenergy_uj\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x0b\x65missions_g\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1f\n\x12unpriced_energy_uj\x18\x06 \x01(\x03H\x03\x88\x01\x01\x12\x17\n\noverhead_g\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x12\n\nprovenance\x18\x08 \x01(\tB\x11\n\x0f_watts_per_coreB\x0c\n\n_energy_ujB\x0e\n\x0c_emissions_gB\x15\n\x13_unpriced_energy_ujB\r\n\x0b_overhead_g\"\xa5\x01\n\x0eReconciliation\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x04rows\x18\x03 \x03(\x0b\x32\x1f.tradewind.rpc.v1.ReconciledRow\x12\x12\n\nprovenance\x18\x04 \x01(\t\"\xe9\x01\n\rReconciledRow\x12\x10\n\x08variants\x18\x01 \x03(\t\x12\x0e\n\x06models\x18\x02 \x03(\t\x12\x10\n\x08recorded\x18\x03 \x01(\x03\x12\x10\n\x08\x65xecuted\x18\x04 \x01(\x03\x12\x16\n\tenergy_uj\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x18\n\x0b\x65missions_g\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\x0f\x66\x61iled_requests\x18\x07 \x01(\x03\x12\x17\n\x0f\x63\x61\x63hed_requests\x18\x08 \x01(\x03\x12\x10\n\x08restarts\x18\t \x01(\x03\x42\x0c\n\n_energy_ujB\x0e\n\x0c_emissions_g\"\x8f\x01\n\x14ListEmissionsRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x86\x02\n\tLedgerRow\x12/\n\x0bminute_from\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0f\n\x07variant\x18\x03 \x01(\t\x12\x0c\n\x04zone\x18\x04 \x01(\t\x12\x0e\n\x06tenant\x18\x05 \x01(\t\x12\x12\n\ninferences\x18\x06 \x01(\x03\x12\x11\n\tenergy_uj\x18\x07 \x01(\x03\x12 \n\x13intensity_g_per_kwh\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0b\x65missions_g\x18\t \x01(\x01H\x01\x88\x01\x01\x42\x16\n\x14_intensity_g_per_kwhB\x0e\n\x0c_emissions_g\"[\n\x15ListEmissionsResponse\x12)\n\x04rows\x18\x01 \x03(\x0b\x32\x1b.tradewind.rpc.v1.LedgerRow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc3\x01\n\tEmissions\x12T\n\tGetReport\x12\".tradewind.rpc.v1.GetReportRequest\x1a#.tradewind.rpc.v1.GetReportResponse\x12`\n\rListEmissions\x12&.tradewind.rpc.v1.ListEmissionsRequest\x1a\'.tradewind.rpc.v1.ListEmissionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETREPORTREQUEST']._serialized_start=88
   _globals['_GETREPORTREQUEST']._serialized_end=222
   _globals['_REPORTROW']._serialized_start=225
-  _globals['_REPORTROW']._serialized_end=535
-  _globals['_GETREPORTRESPONSE']._serialized_start=538
-  _globals['_GETREPORTRESPONSE']._serialized_end=672
-  _globals['_LISTEMISSIONSREQUEST']._serialized_start=675
-  _globals['_LISTEMISSIONSREQUEST']._serialized_end=818
-  _globals['_LEDGERROW']._serialized_start=821
-  _globals['_LEDGERROW']._serialized_end=1083
-  _globals['_LISTEMISSIONSRESPONSE']._serialized_start=1085
-  _globals['_LISTEMISSIONSRESPONSE']._serialized_end=1176
-  _globals['_EMISSIONS']._serialized_start=1179
-  _globals['_EMISSIONS']._serialized_end=1374
+  _globals['_REPORTROW']._serialized_end=642
+  _globals['_GETREPORTRESPONSE']._serialized_start=645
+  _globals['_GETREPORTRESPONSE']._serialized_end=962
+  _globals['_PUE']._serialized_start=964
+  _globals['_PUE']._serialized_end=1004
+  _globals['_EMBODIED']._serialized_start=1007
+  _globals['_EMBODIED']._serialized_end=1231
+  _globals['_OWNUSE']._serialized_start=1234
+  _globals['_OWNUSE']._serialized_end=1525
+  _globals['_RECONCILIATION']._serialized_start=1528
+  _globals['_RECONCILIATION']._serialized_end=1693
+  _globals['_RECONCILEDROW']._serialized_start=1696
+  _globals['_RECONCILEDROW']._serialized_end=1929
+  _globals['_LISTEMISSIONSREQUEST']._serialized_start=1932
+  _globals['_LISTEMISSIONSREQUEST']._serialized_end=2075
+  _globals['_LEDGERROW']._serialized_start=2078
+  _globals['_LEDGERROW']._serialized_end=2340
+  _globals['_LISTEMISSIONSRESPONSE']._serialized_start=2342
+  _globals['_LISTEMISSIONSRESPONSE']._serialized_end=2433
+  _globals['_EMISSIONS']._serialized_start=2436
+  _globals['_EMISSIONS']._serialized_end=2631
 # @@protoc_insertion_point(module_scope)

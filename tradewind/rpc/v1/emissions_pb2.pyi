@@ -32,7 +32,7 @@ class GetReportRequest(_message.Message):
     def to(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Any of: hour, day, family, variant, zone, tenant. Empty: one row with everything."""
+        """Any of: minute, hour, day, family, variant, zone, tenant. Empty: one row with everything."""
 
     def __init__(
         self,
@@ -62,6 +62,9 @@ class ReportRow(_message.Message):
     ALWAYS_SMALLEST_G_FIELD_NUMBER: _builtins.int
     ALWAYS_LARGEST_G_FIELD_NUMBER: _builtins.int
     RESTATED_INFERENCES_FIELD_NUMBER: _builtins.int
+    ENERGY_PROVENANCE_FIELD_NUMBER: _builtins.int
+    OVERHEAD_G_FIELD_NUMBER: _builtins.int
+    EMBODIED_G_FIELD_NUMBER: _builtins.int
     inferences: _builtins.int
     energy_uj: _builtins.int
     emissions_g: _builtins.float
@@ -75,9 +78,19 @@ class ReportRow(_message.Message):
     always_largest_g: _builtins.float
     restated_inferences: _builtins.int
     """Inferences in intervals whose intensity was revised after they were charged."""
+    overhead_g: _builtins.float
+    """What is beside the operational figures above, and in none of them.
+    The data centre's overhead: emissions_g x (PUE - 1). Absent where no PUE is configured.
+    """
+    embodied_g: _builtins.float
+    """The share of the device's embodied emissions. Absent where none are configured."""
     @_builtins.property
     def group(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values of `group_by`, in its order."""
+
+    @_builtins.property
+    def energy_provenance(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the energy per inference comes from, in the catalogue's words; empty where it no longer has the variant."""
 
     def __init__(
         self,
@@ -91,27 +104,38 @@ class ReportRow(_message.Message):
         always_smallest_g: _builtins.float | None = ...,
         always_largest_g: _builtins.float | None = ...,
         restated_inferences: _builtins.int = ...,
+        energy_provenance: _abc.Iterable[_builtins.str] | None = ...,
+        overhead_g: _builtins.float | None = ...,
+        embodied_g: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "emissions_g", b"emissions_g", "mean_error", b"mean_error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "mean_error", b"mean_error", "overhead_g", b"overhead_g"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj", "group", b"group", "inferences", b"inferences", "mean_error", b"mean_error", "restated_inferences", b"restated_inferences", "unpriced_energy_uj", b"unpriced_energy_uj"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "energy_provenance", b"energy_provenance", "energy_uj", b"energy_uj", "group", b"group", "inferences", b"inferences", "mean_error", b"mean_error", "overhead_g", b"overhead_g", "restated_inferences", b"restated_inferences", "unpriced_energy_uj", b"unpriced_energy_uj"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__always_largest_g: _TypeAlias = _typing.Literal["always_largest_g"]  # noqa: Y015
     _WhichOneofArgType__always_largest_g: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g"]  # noqa: Y015
     _WhichOneofReturnType__always_smallest_g: _TypeAlias = _typing.Literal["always_smallest_g"]  # noqa: Y015
     _WhichOneofArgType__always_smallest_g: _TypeAlias = _typing.Literal["_always_smallest_g", b"_always_smallest_g"]  # noqa: Y015
+    _WhichOneofReturnType__embodied_g: _TypeAlias = _typing.Literal["embodied_g"]  # noqa: Y015
+    _WhichOneofArgType__embodied_g: _TypeAlias = _typing.Literal["_embodied_g", b"_embodied_g"]  # noqa: Y015
     _WhichOneofReturnType__emissions_g: _TypeAlias = _typing.Literal["emissions_g"]  # noqa: Y015
     _WhichOneofArgType__emissions_g: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g"]  # noqa: Y015
     _WhichOneofReturnType__mean_error: _TypeAlias = _typing.Literal["mean_error"]  # noqa: Y015
     _WhichOneofArgType__mean_error: _TypeAlias = _typing.Literal["_mean_error", b"_mean_error"]  # noqa: Y015
+    _WhichOneofReturnType__overhead_g: _TypeAlias = _typing.Literal["overhead_g"]  # noqa: Y015
+    _WhichOneofArgType__overhead_g: _TypeAlias = _typing.Literal["_overhead_g", b"_overhead_g"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__always_largest_g) -> _WhichOneofReturnType__always_largest_g | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__always_smallest_g) -> _WhichOneofReturnType__always_smallest_g | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__embodied_g) -> _WhichOneofReturnType__embodied_g | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__emissions_g) -> _WhichOneofReturnType__emissions_g | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__mean_error) -> _WhichOneofReturnType__mean_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overhead_g) -> _WhichOneofReturnType__overhead_g | None: ...
 
 Global___ReportRow: _TypeAlias = ReportRow  # noqa: Y015
 
@@ -122,26 +146,276 @@ class GetReportResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     PENDING_INFERENCES_FIELD_NUMBER: _builtins.int
+    PUE_FIELD_NUMBER: _builtins.int
+    EMBODIED_FIELD_NUMBER: _builtins.int
+    OWN_USE_FIELD_NUMBER: _builtins.int
+    RECONCILIATION_FIELD_NUMBER: _builtins.int
     pending_inferences: _builtins.int
     """Records in the spool that are not yet in the database; they are in no row above."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportRow]: ...
     @_builtins.property
     def total(self) -> Global___ReportRow: ...
+    @_builtins.property
+    def pue(self) -> Global___Pue:
+        """What follows is in no row above. Absent where it is not configured, or nothing of it is recorded."""
+
+    @_builtins.property
+    def embodied(self) -> Global___Embodied: ...
+    @_builtins.property
+    def own_use(self) -> Global___OwnUse: ...
+    @_builtins.property
+    def reconciliation(self) -> Global___Reconciliation: ...
     def __init__(
         self,
         *,
         rows: _abc.Iterable[Global___ReportRow] | None = ...,
         total: Global___ReportRow | None = ...,
         pending_inferences: _builtins.int = ...,
+        pue: Global___Pue | None = ...,
+        embodied: Global___Embodied | None = ...,
+        own_use: Global___OwnUse | None = ...,
+        reconciliation: Global___Reconciliation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embodied", b"embodied", "own_use", b"own_use", "pue", b"pue", "reconciliation", b"reconciliation", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pending_inferences", b"pending_inferences", "rows", b"rows", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embodied", b"embodied", "own_use", b"own_use", "pending_inferences", b"pending_inferences", "pue", b"pue", "reconciliation", b"reconciliation", "rows", b"rows", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetReportResponse: _TypeAlias = GetReportResponse  # noqa: Y015
+
+@_typing.final
+class Pue(_message.Message):
+    """The power usage effectiveness behind `overhead_g`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    provenance: _builtins.str
+    """"configured"."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        provenance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pue: _TypeAlias = Pue  # noqa: Y015
+
+@_typing.final
+class Embodied(_message.Message):
+    """M = TE x (TiR / EL) x (RR / ToR) of the Software Carbon Intensity specification (ISO/IEC 21031)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEVICE_KG_FIELD_NUMBER: _builtins.int
+    LIFETIME_YEARS_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    RESERVED_FROM_FIELD_NUMBER: _builtins.int
+    RESERVED_TO_FIELD_NUMBER: _builtins.int
+    EMBODIED_G_FIELD_NUMBER: _builtins.int
+    IDLE_G_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    device_kg: _builtins.float
+    """TE, embodied emissions of the device in kg of CO2eq."""
+    lifetime_years: _builtins.float
+    """EL, its expected lifespan in years of 365 days."""
+    share: _builtins.float
+    """RR / ToR, the share of it that is reserved."""
+    embodied_g: _builtins.float
+    """M of the whole time, whichever family served."""
+    idle_g: _builtins.float
+    """The part of it that falls in hours in which nothing was served; it is in no row."""
+    provenance: _builtins.str
+    """"configured"."""
+    @_builtins.property
+    def reserved_from(self) -> _timestamp_pb2.Timestamp:
+        """TiR, the time for which it was reserved: the report's span, from the ledger's first record to now at the most."""
+
+    @_builtins.property
+    def reserved_to(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        device_kg: _builtins.float = ...,
+        lifetime_years: _builtins.float = ...,
+        share: _builtins.float = ...,
+        reserved_from: _timestamp_pb2.Timestamp | None = ...,
+        reserved_to: _timestamp_pb2.Timestamp | None = ...,
+        embodied_g: _builtins.float = ...,
+        idle_g: _builtins.float = ...,
+        provenance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reserved_from", b"reserved_from", "reserved_to", b"reserved_to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_kg", b"device_kg", "embodied_g", b"embodied_g", "idle_g", b"idle_g", "lifetime_years", b"lifetime_years", "provenance", b"provenance", "reserved_from", b"reserved_from", "reserved_to", b"reserved_to", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Embodied: _TypeAlias = Embodied  # noqa: Y015
+
+@_typing.final
+class OwnUse(_message.Message):
+    """What the proxy's own processes used, for all families together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CPU_S_FIELD_NUMBER: _builtins.int
+    CPU_PROVENANCE_FIELD_NUMBER: _builtins.int
+    WATTS_PER_CORE_FIELD_NUMBER: _builtins.int
+    ENERGY_UJ_FIELD_NUMBER: _builtins.int
+    EMISSIONS_G_FIELD_NUMBER: _builtins.int
+    UNPRICED_ENERGY_UJ_FIELD_NUMBER: _builtins.int
+    OVERHEAD_G_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    cpu_s: _builtins.float
+    cpu_provenance: _builtins.str
+    """Where `cpu_s` comes from: "measured"."""
+    watts_per_core: _builtins.float
+    """Absent where no watts per core are configured; then energy and emissions are unknown."""
+    energy_uj: _builtins.int
+    emissions_g: _builtins.float
+    unpriced_energy_uj: _builtins.int
+    """Energy in minutes of unknown intensity; its grams are in no sum."""
+    overhead_g: _builtins.float
+    provenance: _builtins.str
+    """Where energy and emissions come from: "estimated"."""
+    def __init__(
+        self,
+        *,
+        cpu_s: _builtins.float = ...,
+        cpu_provenance: _builtins.str = ...,
+        watts_per_core: _builtins.float | None = ...,
+        energy_uj: _builtins.int | None = ...,
+        emissions_g: _builtins.float | None = ...,
+        unpriced_energy_uj: _builtins.int | None = ...,
+        overhead_g: _builtins.float | None = ...,
+        provenance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_energy_uj", b"_energy_uj", "_overhead_g", b"_overhead_g", "_unpriced_energy_uj", b"_unpriced_energy_uj", "_watts_per_core", b"_watts_per_core", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj", "overhead_g", b"overhead_g", "unpriced_energy_uj", b"unpriced_energy_uj", "watts_per_core", b"watts_per_core"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_energy_uj", b"_energy_uj", "_overhead_g", b"_overhead_g", "_unpriced_energy_uj", b"_unpriced_energy_uj", "_watts_per_core", b"_watts_per_core", "cpu_provenance", b"cpu_provenance", "cpu_s", b"cpu_s", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj", "overhead_g", b"overhead_g", "provenance", b"provenance", "unpriced_energy_uj", b"unpriced_energy_uj", "watts_per_core", b"watts_per_core"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__emissions_g: _TypeAlias = _typing.Literal["emissions_g"]  # noqa: Y015
+    _WhichOneofArgType__emissions_g: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g"]  # noqa: Y015
+    _WhichOneofReturnType__energy_uj: _TypeAlias = _typing.Literal["energy_uj"]  # noqa: Y015
+    _WhichOneofArgType__energy_uj: _TypeAlias = _typing.Literal["_energy_uj", b"_energy_uj"]  # noqa: Y015
+    _WhichOneofReturnType__overhead_g: _TypeAlias = _typing.Literal["overhead_g"]  # noqa: Y015
+    _WhichOneofArgType__overhead_g: _TypeAlias = _typing.Literal["_overhead_g", b"_overhead_g"]  # noqa: Y015
+    _WhichOneofReturnType__unpriced_energy_uj: _TypeAlias = _typing.Literal["unpriced_energy_uj"]  # noqa: Y015
+    _WhichOneofArgType__unpriced_energy_uj: _TypeAlias = _typing.Literal["_unpriced_energy_uj", b"_unpriced_energy_uj"]  # noqa: Y015
+    _WhichOneofReturnType__watts_per_core: _TypeAlias = _typing.Literal["watts_per_core"]  # noqa: Y015
+    _WhichOneofArgType__watts_per_core: _TypeAlias = _typing.Literal["_watts_per_core", b"_watts_per_core"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__emissions_g) -> _WhichOneofReturnType__emissions_g | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_uj) -> _WhichOneofReturnType__energy_uj | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overhead_g) -> _WhichOneofReturnType__overhead_g | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unpriced_energy_uj) -> _WhichOneofReturnType__unpriced_energy_uj | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__watts_per_core) -> _WhichOneofReturnType__watts_per_core | None: ...
+
+Global___OwnUse: _TypeAlias = OwnUse  # noqa: Y015
+
+@_typing.final
+class Reconciliation(_message.Message):
+    """The ledger held against what Triton says that it executed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    provenance: _builtins.str
+    """Where energy and emissions of differences come from: "estimated"."""
+    @_builtins.property
+    def to(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReconciledRow]: ...
+    def __init__(
+        self,
+        *,
+        to: _timestamp_pb2.Timestamp | None = ...,
+        rows: _abc.Iterable[Global___ReconciledRow] | None = ...,
+        provenance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "to", b"to"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "provenance", b"provenance", "rows", b"rows", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reconciliation: _TypeAlias = Reconciliation  # noqa: Y015
+
+@_typing.final
+class ReconciledRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    EXECUTED_FIELD_NUMBER: _builtins.int
+    ENERGY_UJ_FIELD_NUMBER: _builtins.int
+    EMISSIONS_G_FIELD_NUMBER: _builtins.int
+    FAILED_REQUESTS_FIELD_NUMBER: _builtins.int
+    CACHED_REQUESTS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.int
+    """Inferences in the ledger, and those that Triton executed with success."""
+    executed: _builtins.int
+    energy_uj: _builtins.int
+    """executed - recorded, as the mean recorded inference: absent where that is not known, or nothing is missing."""
+    emissions_g: _builtins.float
+    failed_requests: _builtins.int
+    """Requests that failed in Triton; what they used is not known."""
+    cached_requests: _builtins.int
+    """Requests answered from Triton's response cache: recorded like any other, and not executed."""
+    restarts: _builtins.int
+    """How often Triton's counters began anew: what it executed between the look before and its end is not in `executed`."""
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Mostly one of each; several where the catalogue gives one name to several models, or one model several names."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        variants: _abc.Iterable[_builtins.str] | None = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        recorded: _builtins.int = ...,
+        executed: _builtins.int = ...,
+        energy_uj: _builtins.int | None = ...,
+        emissions_g: _builtins.float | None = ...,
+        failed_requests: _builtins.int = ...,
+        cached_requests: _builtins.int = ...,
+        restarts: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_energy_uj", b"_energy_uj", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_energy_uj", b"_energy_uj", "cached_requests", b"cached_requests", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj", "executed", b"executed", "failed_requests", b"failed_requests", "models", b"models", "recorded", b"recorded", "restarts", b"restarts", "variants", b"variants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__emissions_g: _TypeAlias = _typing.Literal["emissions_g"]  # noqa: Y015
+    _WhichOneofArgType__emissions_g: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g"]  # noqa: Y015
+    _WhichOneofReturnType__energy_uj: _TypeAlias = _typing.Literal["energy_uj"]  # noqa: Y015
+    _WhichOneofArgType__energy_uj: _TypeAlias = _typing.Literal["_energy_uj", b"_energy_uj"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__emissions_g) -> _WhichOneofReturnType__emissions_g | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__energy_uj) -> _WhichOneofReturnType__energy_uj | None: ...
+
+Global___ReconciledRow: _TypeAlias = ReconciledRow  # noqa: Y015
 
 @_typing.final
 class ListEmissionsRequest(_message.Message):
