@@ -11,6 +11,7 @@ from profiler.meters.choose import choose_meter
 from profiler.meters.meter import MeterError
 from profiler.served_model import connect, runs_on_gpu
 from profiler.settings import ProfilerSettings
+from tradewind.calling import way
 from tradewind.catalogue import load_catalogue
 from tradewind.errors import NotReady, StartupError
 from tradewind.logs import configure_logs, get_logger
@@ -28,7 +29,7 @@ async def main() -> None:
         raise StartupError("TRADEWIND_CATALOGUE: name the catalogue to compare with")
     catalogue = load_catalogue(settings.catalogue)
     address = settings.profiler_triton_grpc
-    client = connect(address)
+    client = connect(address, way("profiler_triton_", settings))
     metering = Metering(
         wanted=settings.profiler_meter,
         metrics_url=settings.profiler_triton_metrics,

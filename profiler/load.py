@@ -10,7 +10,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from profiler.inputs import Array, Inputs
-from profiler.served_model import ServedModel
+from profiler.served_model import ServedModel, open_client
+from tradewind.calling import PLAIN, Way
 from tradewind.errors import NotReady
 
 _PREPARED = 16
@@ -44,10 +45,18 @@ def infer_inputs(model: ServedModel, arrays: dict[str, Array]) -> list[Any]:
 class Load:
     """Requests of one batch size to one model, from a number of clients that each wait for their answer."""
 
-    def __init__(self, address: str, model: ServedModel, inputs: Inputs, batch: int, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        address: str,
+        model: ServedModel,
+        inputs: Inputs,
+        batch: int,
+        concurrency: int = 1,
+        way: Way = PLAIN,
+    ) -> None:
         self.model = model
         self.batch = batch
-        self._clients = [triton.InferenceServerClient(address) for _ in range(concurrency)]
+        self._clients = [open_client(address, way) for _ in range(concurrency)]
         count = min(_PREPARED, max(1, inputs.count // batch))
         self._requests = [infer_inputs(model, inputs.batch(i * batch, batch)) for i in range(count)]
 

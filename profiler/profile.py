@@ -21,6 +21,7 @@ from profiler.pareto import front
 from profiler.plan import Cell, Goal
 from profiler.served_model import ServedModel, connect, describe_model
 from profiler.windows import WindowFile
+from tradewind.calling import PLAIN, Way
 from tradewind.catalogue import Figure, Provenance, Variant
 from tradewind.errors import InvalidInput
 
@@ -49,6 +50,8 @@ class Wish:
     warm_up_s: float = 0.5
     concurrency: int = 1
     fresh: bool = False
+    way: Way = PLAIN
+    """How Triton is reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class Profiler:
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
-        self.client: triton.InferenceServerClient = connect(wish.address)
+        self.client: triton.InferenceServerClient = connect(wish.address, wish.way)
         self.models = {
             name: describe_model(self.client, model, version) for name, (model, version) in wish.variants.items()
         }
@@ -127,7 +130,14 @@ class Profiler:
             file.remove()
         known = file.resume(datetime.now(UTC))
         loads = {
-            cell: Load(wish.address, self.models[cell.variant], self.inputs[cell.variant], cell.batch, wish.concurrency)
+            cell: Load(
+                wish.address,
+                self.models[cell.variant],
+                self.inputs[cell.variant],
+                cell.batch,
+                wish.concurrency,
+                wish.way,
+            )
             for cell in self.cells
         }
         measurement = Measurement(

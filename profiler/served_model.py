@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import tritonclient.grpc as triton
+from tritonclient.grpc import InferenceServerClientPlugin
 from tritonclient.utils import InferenceServerException
 
+from tradewind.calling import AUTHORIZATION, PLAIN, Way
 from tradewind.errors import InvalidInput, NotReady
+from tradewind.tokens import OwnToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,29 @@ class ServedModel:
     """The model says of itself, in its configuration, that it was never trained."""
 
 
-def connect(address: str) -> triton.InferenceServerClient:
+def open_client(address: str, way: Way) -> triton.InferenceServerClient:
+    """A client that shows what Triton is to see."""
+    way.check(address)
+    client = triton.InferenceServerClient(address, creds=None if way.tls is None else way.tls.for_grpc())
+    if way.token is not None:
+        client.register_plugin(_Signing(way.token))
+    return client
+
+
+class _Signing(InferenceServerClientPlugin):  # type: ignore[misc] # tritonclient has no types
+    """Puts the token on every request."""
+
+    def __init__(self, token: OwnToken) -> None:
+        self._token = token
+
+    def __call__(self, request: Any) -> None:
+        request.headers[AUTHORIZATION] = self._token.authorization
+
+
+def connect(address: str, way: Way = PLAIN) -> triton.InferenceServerClient:
     """A client of a live Triton; NotReady when it does not answer."""
     try:
-        client = triton.InferenceServerClient(address)
+        client = open_client(address, way)
         if not client.is_server_ready():
             raise NotReady(f"Triton at {address} is not ready; look at its log")
     except InferenceServerException as error:

@@ -242,7 +242,9 @@ def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | 
     if pushed:
         cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": _pushed(places, places.endpoints(name))}}
     else:
-        cluster |= {"type": _kind(addresses), "load_assignment": assignment(name, addresses)}
+        # A name that has both is more often than not served on IPv4 alone, as `localhost` is.
+        family = {"dns_lookup_family": "V4_PREFERRED"}
+        cluster |= {"type": _kind(addresses), "load_assignment": assignment(name, addresses), **family}
     if pushed or len(addresses) > 1:
         # One that is down is left out; a single one is tried all the same.
         cluster["health_checks"] = [

@@ -5,8 +5,13 @@ from typing import Annotated
 
 import typer
 
+from tradewind.calling import Way
+from tradewind.cli.reaching import reaching_triton
 
+
+@reaching_triton
 def profile(
+    *,
     triton_grpc: Annotated[str, typer.Option(help="HOST:PORT of Triton's gRPC.")],
     family: Annotated[str, typer.Option(help="The family the variants belong to.")],
     variants: Annotated[str, typer.Option(help="NAME, NAME=MODEL or NAME=MODEL:VERSION, separated by commas.")],
@@ -29,11 +34,13 @@ def profile(
     precision: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is enough.")] = 0.03,
     limit: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is not written.")] = 0.10,
     budget: Annotated[float, typer.Option(min=1, help="Seconds of measuring at most.")] = 120.0,
+    spread: Annotated[float, typer.Option(min=0, help="Seconds to spread it over at least, where it fits.")] = 60.0,
     window: Annotated[float | None, typer.Option(min=0.1, help="Seconds per window; the meter's if not said.")] = None,
     warm_up: Annotated[float, typer.Option(min=0, help="Seconds of load before measuring, per cell.")] = 0.5,
     concurrency: Annotated[int, typer.Option(min=1, help="Clients that each wait for their answer.")] = 1,
     plot: Annotated[Path | None, typer.Option(help="PNG of energy against error; beside the catalogue.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what an interrupted run had measured.")] = False,
+    way: Way,
 ) -> None:
     """Energy, latency, throughput and error of every variant; refuses figures it cannot stand behind."""
     from profiler.command import run_profile
@@ -56,12 +63,13 @@ def profile(
         top_k=top_k,
         told_errors=parse_percentages("--error", error or []),
         told_source=error_source,
-        goal=Goal(precision=precision, limit=max(limit, precision)),
+        goal=Goal(precision=precision, limit=max(limit, precision), spread_s=spread),
         budget_s=budget,
         window_s=window,
         warm_up_s=warm_up,
         concurrency=concurrency,
         fresh=fresh,
+        way=way,
     )
     metering = Metering(meter, tuple(gpu or ()), triton_metrics, triton_pid, watts_per_core, hardware)
     if not run_profile(wish, metering, plot or output.with_suffix(f".{family}.png")):

@@ -3,76 +3,65 @@
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import typer
 
 from tradewind.errors import NotPermitted, TradewindError
 
+Command = Callable[..., None]
+
 _PANEL = "TLS and tokens"
-
-_OPTIONS = {
-    "ca": Annotated[
-        Path | None,
-        typer.Option(
-            help="The authority of the service's certificate; says TLS.",
-            envvar="TRADEWIND_PEER_CA_FILE",
-            rich_help_panel=_PANEL,
-        ),
-    ],
-    "cert": Annotated[
-        Path | None,
-        typer.Option(help="Your certificate.", envvar="TRADEWIND_PEER_CERTIFICATE_FILE", rich_help_panel=_PANEL),
-    ],
-    "key": Annotated[
-        Path | None, typer.Option(help="Its key.", envvar="TRADEWIND_PEER_KEY_FILE", rich_help_panel=_PANEL)
-    ],
-    "token_file": Annotated[
-        Path | None,
-        typer.Option(help="A file with your token.", envvar="TRADEWIND_PEER_TOKEN_FILE", rich_help_panel=_PANEL),
-    ],
-    "tls": Annotated[
-        bool,
-        typer.Option(
-            "--tls", help="TLS, with the usual authorities.", envvar="TRADEWIND_PEER_TLS", rich_help_panel=_PANEL
-        ),
-    ],
+_HELP = {
+    "ca": "The authority of the peer's certificate; says TLS.",
+    "cert": "Your certificate.",
+    "key": "Its key.",
+    "token_file": "A file with your token.",
+    "tls": "TLS, with the usual authorities.",
 }
+_SETTINGS = {
+    "ca": "ca_file",
+    "cert": "certificate_file",
+    "key": "key_file",
+    "token_file": "token_file",
+    "tls": "tls",
+}
+"""Each option stands for the setting that a service has for the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """The options, under the names of the settings that they stand for."""
-
-    peer_ca_file: Path | None
-    peer_certificate_file: Path | None
-    peer_key_file: Path | None
-    peer_token_file: Path | None
-    peer_tls: bool
+def reaching(command: Command) -> Command:
+    """Gives a command that asks our services, and so has a parameter `way`, the options that say which way it is."""
+    return _with_options(command, "peer_")
 
 
-def reaching(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command with a parameter `way` the options that say which way it is."""
+def reaching_triton(command: Command) -> Command:
+    """The same for a command that asks Triton."""
+    return _with_options(command, "proxy_triton_")
 
+
+def _with_options(command: Command, prefix: str) -> Command:
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
         from tradewind.calling import way
 
-        own = [given.pop(name) for name in _OPTIONS]
-        command(**given, way=way("peer_", _Given(*own)))
+        files = SimpleNamespace(**{f"{prefix}{name}": given.pop(option) for option, name in _SETTINGS.items()})
+        command(**given, way=way(prefix, files))
 
     shown = [parameter for name, parameter in inspect.signature(command).parameters.items() if name != "way"]
-    shown += [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "tls" else None, annotation=annotation
-        )
-        for name, annotation in _OPTIONS.items()
-    ]
+    shown += [_option(option, f"TRADEWIND_{prefix}{name}".upper()) for option, name in _SETTINGS.items()]
     with_options.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined] # what typer reads
     with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     return with_options
+
+
+def _option(name: str, variable: str) -> inspect.Parameter:
+    option = f"--{name.replace('_', '-')}"
+    kind, default = (bool, False) if name == "tls" else (Path | None, None)
+    told = typer.Option(option, help=_HELP[name], envvar=variable, rich_help_panel=_PANEL)
+    annotation = Annotated[kind, told]  # type: ignore[valid-type] # for typer, at run time
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def refusal(error: Any) -> TradewindError | None:

@@ -22,7 +22,9 @@ from inference_proxy.settings import ProxyFront
 from inference_proxy.spool import RECORD
 from local_stack.ports import free_ports
 from local_stack.triton import Triton
+from profiler.served_model import connect
 from tests.certificates import Certificates
+from tests.integration.inference_proxy.guarded_triton import guarded
 from tests.integration.inference_proxy.stand import (
     Selector,
     infer_request,
@@ -32,6 +34,7 @@ from tests.integration.inference_proxy.stand import (
     settings_for,
 )
 from tradewind.access import Access
+from tradewind.calling import way
 from tradewind.messages import timestamp
 from tradewind.rpc.v1 import operations_pb2, operations_pb2_grpc
 from tradewind.settings import CommonSettings
@@ -62,6 +65,7 @@ async def secured(
             "proxy_triton_http": triton.http,
             "proxy_front": front,
             "proxy_envoy_workers": 1,
+            "proxy_selector": "127.0.0.1:1",
             **options,
         },
     )
@@ -244,3 +248,72 @@ async def served_by(channel: grpc.aio.Channel, variant: str, token: str | None =
     async with asyncio.timeout(20):
         while (await served(channel, token)).model_name != f"ident_{variant}":
             pass
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_triton_may_ask_for_tls_a_certificate_and_a_token_of_its_own(
+    front: ProxyFront, models: Triton, tmp_path: Path, sqlite_url: str, certificates: Certificates
+) -> None:
+    tokens, own = tmp_path / "tokens", tmp_path / "token"
+    tokens.write_text(f"{PROXY}\n")
+    own.write_text(f"{PROXY}\n")
+    settings = CommonSettings(tokens_file=tokens, **certificates.serving(ask=True))
+    async with guarded(models, Access(settings, "127.0.0.1:0")) as triton:
+        options = {
+            "proxy_triton_grpc": f"localhost:{triton.grpc_port}",
+            "proxy_triton_http": f"localhost:{triton.http_port}",
+            "proxy_triton_ca_file": certificates.ca,
+            "proxy_triton_certificate_file": certificates.certificate("app"),
+            "proxy_triton_key_file": certificates.key("app"),
+            "proxy_triton_token_file": own,
+        }
+        async with (
+            secured(front, tmp_path, sqlite_url, models, **options) as proxy,
+            grpc.aio.insecure_channel(proxy.settings.proxy_listen) as channel,
+        ):
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            theirs = bearer("what-the-client-says")
+            for _ in range(3):
+                assert (await stub.ModelInfer(infer_request("ident"), metadata=theirs)).model_name == "ident_small"
+            assert (await stub.ServerLive(service_pb2.ServerLiveRequest(), metadata=theirs)).live
+            answers = stub.ModelStreamInfer(iter([infer_request("ident")]), metadata=theirs)
+            assert (await answers.read()).infer_response.model_name == "ident_small"
+            async with http_aio.InferenceServerClient(proxy.settings.proxy_http_listen) as client:
+                assert (await client.get_model_metadata("ident_small"))["name"] == "ident_small"
+            if front is ProxyFront.ENVOY:
+                assert straight(proxy) == 3
+            profiling = way("proxy_triton_", proxy.settings)
+            await asyncio.to_thread(connect, proxy.settings.proxy_triton_grpc, profiling)
+        assert set(triton.shown) == {f"Bearer {PROXY}"}
+        assert triton.certificates == 0
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_a_triton_that_is_another_than_it_should_be_is_told_nothing(
+    front: ProxyFront, models: Triton, tmp_path: Path, sqlite_url: str, certificates: Certificates
+) -> None:
+    tokens, own = tmp_path / "tokens", tmp_path / "token"
+    for path in (tokens, own):
+        path.write_text(f"{PROXY}\n")
+    others: dict[str, Any] = {
+        "tls_certificate_file": certificates.certificate("ops"),
+        "tls_key_file": certificates.key("ops"),
+    }
+    async with guarded(models, Access(CommonSettings(tokens_file=tokens, **others), "127.0.0.1:0")) as triton:
+        options = {
+            "proxy_triton_grpc": f"127.0.0.1:{triton.grpc_port}",
+            "proxy_triton_http": f"127.0.0.1:{triton.http_port}",
+            "proxy_triton_ca_file": certificates.ca,
+            "proxy_triton_token_file": own,
+        }
+        async with (
+            secured(front, tmp_path, sqlite_url, models, **options) as proxy,
+            grpc.aio.insecure_channel(proxy.settings.proxy_listen) as channel,
+        ):
+            code, _ = await refusal(served(channel, None))
+            assert code is grpc.StatusCode.UNAVAILABLE
+            async with aiohttp.ClientSession() as session:
+                url = f"http://{proxy.settings.proxy_http_listen}/v2/models/ident_small/ready"
+                async with session.get(url) as answer:
+                    assert answer.status == 503
+        assert not triton.shown
