@@ -2,11 +2,13 @@
 
 import asyncio
 import gc
+import os
 
 import uvloop
 
 from inference_proxy.proxy import Proxy
 from inference_proxy.settings import ProxySettings
+from inference_proxy.span_export import tracing_of
 from tradewind.logs import configure_logs
 from tradewind.serving import run_service, stop_requested
 from tradewind.settings import read_settings
@@ -18,7 +20,7 @@ async def main() -> None:
     """Serves until it is asked to stop, then drains."""
     settings = read_settings(ProxySettings)
     configure_logs(SERVICE, settings.log_level)
-    proxy = Proxy(settings)
+    proxy = Proxy(settings, tracing_of(os.environ))
     # Heard from the first moment: whatever was started by then, Envoy too, has to be stopped.
     stop = asyncio.create_task(stop_requested())
     await asyncio.sleep(0)

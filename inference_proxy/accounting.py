@@ -2,6 +2,8 @@
 
 import time
 
+from inference_proxy.attempts import Attempt
+from inference_proxy.endpoints import Endpoint
 from inference_proxy.routes import Lane, Receipt
 from inference_proxy.spool import MAX_INFERENCES, Spool
 from inference_proxy.tallies import Tallies
@@ -20,8 +22,15 @@ class Accounting:
     def __init__(self, spool: Spool, tallies: Tallies) -> None:
         self._spool, self.tallies = spool, tallies
 
-    def book(self, lane: Lane, inferences: int) -> Receipt:
-        """Books one request that Triton has executed and says what its answer carries; Unrecorded if it cannot."""
+    def attempt(self, lane: Lane, endpoint: Endpoint) -> Attempt:
+        """A try of one message of a stream, to be entered and left by hand."""
+        return Attempt(lane, endpoint, self.tallies)
+
+    def book(self, lane: Lane, inferences: int, attempt: Attempt | None = None) -> Receipt:  # noqa: ARG002 -- for spans
+        """Books one request that Triton has executed and says what its answer carries; Unrecorded if it cannot.
+
+        `attempt` tells of a stream which of its messages it was.
+        """
         now_us = time.time_ns() // 1_000
         inferences = min(inferences, MAX_INFERENCES)
         receipt = lane.receipt(inferences, now_us)

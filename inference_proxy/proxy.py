@@ -40,6 +40,8 @@ from inference_proxy.streaming import Streaming
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import all_targets
 from inference_proxy.tenants import Tenants
+from inference_proxy.traced_fronts import TracedAccounting, TracedHttpFront, TracedInferring, TracedStreaming
+from inference_proxy.tracing import Tracing, traced_way
 from inference_proxy.virtual_models import VirtualModels
 from tradewind.bus import broker_address
 from tradewind.calling import peer_way
@@ -59,14 +61,17 @@ NAMES = (SERVICE, EMISSIONS, OPERATIONS)
 class Proxy:
     """One proxy in front of one Triton; build it inside a running event loop."""
 
-    def __init__(self, settings: ProxySettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: ProxySettings, tracing: Tracing | None = None) -> None:
+        """`tracing` makes spans of inferences; without it there are none, and nothing is in their way."""
+        self.settings, self._tracing = settings, tracing
         self.catalogue = find_catalogue(settings.catalogue)
         self.tallies = Tallies()
         self.intervals = Intervals(settings.proxy_zone)
         self.access = access_of(settings)
         self.selector_way = peer_way(settings)
         self.triton_way = triton_way(settings, self.access)
+        if tracing is not None:
+            self.triton_way = traced_way(self.triton_way, tracing)
         self.endpoints = parse_endpoints(settings.proxy_triton_grpc, settings.proxy_triton_http, self.triton_way)
         self.targets = all_targets(self.catalogue, self.endpoints)
         for targets in self.targets.values():
@@ -93,7 +98,11 @@ class Proxy:
             settings.proxy_retention,
         )
         self.forces = Forces(settings.proxy_spool_directory / "operations.jsonl", self.families)
-        self.accounting = Accounting(self.spool, self.tallies)
+        self.accounting = (
+            Accounting(self.spool, self.tallies)
+            if tracing is None
+            else TracedAccounting(self.spool, self.tallies, tracing)
+        )
         self.tenants = Tenants(settings.proxy_tenant_key, settings.proxy_tenants)
         self.readiness = Readiness(self.endpoints, self.targets)
         last = LastDecisions(settings.proxy_spool_directory / "decisions.json", settings.proxy_zone, self.families)
@@ -107,7 +116,11 @@ class Proxy:
             at_most=settings.proxy_in_flight,
         )
         self.server = Server("inference_proxy", interceptors=self.access.interceptors, map_errors=False)
-        self.http = HttpFront(self.rules, self.families, self.endpoints, self.access)
+        self.http = (
+            HttpFront(self.rules, self.families, self.endpoints, self.access)
+            if tracing is None
+            else TracedHttpFront(self.rules, self.families, self.endpoints, self.access, tracing)
+        )
         self.envoy = self._steering() if settings.proxy_front is ProxyFront.ENVOY else None
         self.own_cpu = OwnCpu(self.engine, self.intervals, lambda: self.envoy.process.pid if self.envoy else 0)
         self.reconciling = (
@@ -172,7 +185,10 @@ class Proxy:
 
     def _add_services(self) -> None:
         home, rules = self.endpoints[0], self.rules
-        front = Front(home, Inferring(rules), Streaming(rules), VirtualModels(self.families, home.calls))
+        inferring, streaming = Inferring(rules), Streaming(rules)
+        if self._tracing is not None:
+            inferring, streaming = TracedInferring(rules, self._tracing), TracedStreaming(rules, self._tracing)
+        front = Front(home, inferring, streaming, VirtualModels(self.families, home.calls))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(
             EmissionsServicer(

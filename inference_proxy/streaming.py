@@ -136,7 +136,7 @@ class _Stream:
         asked.lane, asked.model = lane, target.model.encode()
         asked.inferences = first_dimension(read.first_input) if target.batches else 1
         asked.wants_empty_final = parameters.get(_EMPTY_FINAL) is True
-        asked.attempt = Attempt(lane, self.rules.home, self.rules.accounting.tallies).__enter__()
+        asked.attempt = self.rules.accounting.attempt(lane, self.rules.home).__enter__()
         self.asked.append(asked)
         message = request + (lane.model_and_version if read.model_version else lane.model)
         if target.decoupled and not asked.wants_empty_final:
@@ -186,7 +186,7 @@ class _Stream:
         if asked.attempt is not None:
             asked.attempt.answered()
         try:
-            return self.rules.accounting.book(lane, asked.inferences)
+            return self.rules.accounting.book(lane, asked.inferences, asked.attempt)
         except Unrecorded as error:
             await refuse(Refusal(grpc.StatusCode.UNAVAILABLE, str(error)), self.context)
 
