@@ -56,7 +56,8 @@ class CommonSettings(BaseSettings):
     tls_client_ca_file: Path | None = None
     """The authority of the callers' certificates; with it nobody is heard who does not show one."""
     tokens_file: Path | None = None
-    """What callers may say to be let in: a line `TOKEN` or `NAME TOKEN` each; read again when it changes."""
+    """What callers may say to be let in: a line `TOKEN` or `NAME TOKEN` each, or a digest (`sha256:HEX`) for the token;
+    read again when it changes."""
     operators: str = ""
     """Names of tokens or client certificates that may do what operators may, separated by commas."""
 

@@ -12,6 +12,7 @@ from tradewind.files import Followed
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _SHORTEST = 16
 
 
@@ -63,7 +64,7 @@ class OwnToken:
 
 
 def parse_tokens(text: str, name: str) -> tuple[Known, ...]:
-    """The tokens of a file's text; StartupError names the line, and nothing of what stands in it."""
+    """The tokens of a file's text, or their digests as `sha256:HEX`; StartupError names a line and quotes nothing."""
     found: dict[bytes, Known] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         parts = line.split()
@@ -76,8 +77,7 @@ def parse_tokens(text: str, name: str) -> tuple[Known, ...]:
             raise StartupError(
                 f"{name}: line {number}: a name has 1 to 64 letters, digits, '_', '.', '@' or '-': write NAME TOKEN"
             )
-        _check(token, f"{name}: line {number}")
-        digest = hashlib.sha256(token.encode()).digest()
+        digest = _digest(token, f"{name}: line {number}")
         if digest in found:
             raise StartupError(f"{name}: line {number} repeats a token: give each caller one of its own")
         found[digest] = Known(owner, digest)
@@ -100,6 +100,14 @@ def _parse_own(text: str, name: str) -> str:
         raise StartupError(f"{name} must have one line: the token, with or without a name before it")
     _check(lines[0][-1], name)
     return f"Bearer {lines[0][-1]}"
+
+
+def _digest(token: str, where: str) -> bytes:
+    told = _DIGEST.fullmatch(token)
+    if told is not None:
+        return bytes.fromhex(told[1])
+    _check(token, where)
+    return hashlib.sha256(token.encode()).digest()
 
 
 def _check(token: str, where: str) -> None:

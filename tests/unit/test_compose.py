@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 from carbon_service.settings import CarbonSettings
 from inference_proxy.settings import ProxySettings
 from selector_service.settings import SelectorSettings
+from tradewind.access import Access
 from tradewind.bus import parse_broker_url
+from tradewind.calling import peer_way
 from tradewind.cli import app
 from tradewind.settings import CommonSettings, read_settings
 
@@ -91,10 +94,20 @@ def test_services_find_one_another_by_the_names_they_have() -> None:
             assert found is None or found[1] in known, f"{name}: {key} names {value}"
 
 
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("credentials")
+    subprocess.run([ROOT / "deploy/security/credentials.sh", directory, "proxy.example.org", "app-1"], check=True)
+    return directory
+
+
 @pytest.mark.parametrize("name", sorted(set(SECURE) & set(OURS)))
-def test_a_secured_service_signs_in_as_itself(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secured_service_signs_in_as_itself(name: str, monkeypatch: pytest.MonkeyPatch, credentials: Path) -> None:
+    (mounted,) = SECURE[name]["volumes"]
+    _, place, _ = interpolate(mounted).rsplit(":", 2)
     overrides = {
-        key: re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "secret", value) for key, value in SECURE[name]["environment"].items()
+        key: re.sub(r"\$\{[A-Z_]+:\?[^}]*\}", "secret", value).replace(place, str(credentials))
+        for key, value in SECURE[name]["environment"].items()
     }
     for key, value in (environment_of(name) | overrides).items():
         monkeypatch.setenv(key, value)
@@ -102,6 +115,16 @@ def test_a_secured_service_signs_in_as_itself(name: str, monkeypatch: pytest.Mon
     assert isinstance(settings, CommonSettings)
     address = parse_broker_url(settings.broker_url)
     assert (address.username, address.password, address.host) == (name, "secret", "mosquitto")
+    # What the script has made lets the services in, and only them, the operator and the caller it was told of.
+    access, ours = Access(settings, "0.0.0.0:1"), peer_way(settings)
+    assert access.tls is not None
+    assert ours.tls is not None
+    assert ours.token is not None
+    assert access.refusal([ours.token.authorization]) is None
+    assert access.operators == {"operator"}
+    operator = (credentials / "operator.token").read_text().strip()
+    assert access.refusal([f"Bearer {operator}"]) is None
+    assert len(access.digests() or ()) == 5
 
 
 def test_the_image_has_every_package_of_ours() -> None:

@@ -32,6 +32,13 @@ def test_a_line_is_a_token_or_a_name_and_a_token() -> None:
     ]
 
 
+def test_a_digest_stands_for_a_token() -> None:
+    digest = hashlib.sha256(SECRET.encode()).hexdigest()
+    assert parse_tokens(f"ana sha256:{digest}", "file") == parse_tokens(f"ana {SECRET}", "file")
+    with pytest.raises(StartupError, match="line 2 repeats a token"):
+        parse_tokens(f"ana sha256:{digest}\nana {SECRET}", "file")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
