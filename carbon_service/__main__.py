@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import uvloop
+
 from carbon_service.service import CarbonService
 from carbon_service.settings import CarbonSettings
 from tradewind.logs import configure_logs
@@ -28,4 +30,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run_service(SERVICE, main)
+    run_service(SERVICE, main, uvloop.new_event_loop)

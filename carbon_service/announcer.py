@@ -8,13 +8,16 @@ from carbon_service.announcements import Announcement
 from carbon_service.intake import Writer
 from carbon_service.keeper import Keeper, Taken
 from tradewind.bus import Bus
-from tradewind.errors import NotReady
+from tradewind.errors import NotPermitted, NotReady
 from tradewind.logs import get_logger
 
 log = get_logger(__name__)
 
 AT_ONCE = 500
 """Announcements that are on their way at the same moment."""
+
+REFUSED_AGAIN_S = 5.0
+"""How soon a broker that refuses an announcement is asked again: its access list may have been mended."""
 
 
 class Announcer:
@@ -58,12 +61,15 @@ class Announcer:
                 if self._waiting.get(each.slot) == each:
                     del self._waiting[each.slot]
             await self._writer(self._keeper.heard, heard)
+            if not heard and self._bus.connected.is_set():
+                await asyncio.sleep(REFUSED_AGAIN_S)
 
     async def _announce(self, each: Announcement) -> bool:
+        """True when the broker has it; what it refuses waits as what it cannot be told."""
         expiry = None if each.expires_at is None else (each.expires_at - self._clock()).total_seconds()
         try:
             await self._bus.publish(each.topic, each.payload, retain=each.retain, expiry_s=expiry)
-        except NotReady:
+        except (NotReady, NotPermitted):
             return False
         return True
 

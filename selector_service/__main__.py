@@ -1,5 +1,7 @@
 """`python -m selector_service`: settings, parts, and the wait for the end."""
 
+import uvloop
+
 from selector_service.desks import open_desks
 from selector_service.service import SelectorService
 from selector_service.settings import SelectorSettings
@@ -33,4 +35,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    run_service("selector_service", main)
+    run_service("selector_service", main, uvloop.new_event_loop)

@@ -9,7 +9,7 @@ from selector_service.selector import Pair
 from tradewind import topics
 from tradewind.bus import Bus
 from tradewind.decisions import Decision, decision_to_json
-from tradewind.errors import NotReady
+from tradewind.errors import NotPermitted, NotReady
 
 LONGEST_PAUSE_S = 0.5
 
@@ -43,8 +43,8 @@ class Announcements:
             if self._waiting:
                 started = time.monotonic()
                 await self._announce()
-                # A fifth of the time at most: what changes again meanwhile is announced once.
-                await asyncio.sleep(min(LONGEST_PAUSE_S, 4 * (time.monotonic() - started)))
+                # A tenth of the time at most: what changes again meanwhile is announced once.
+                await asyncio.sleep(min(LONGEST_PAUSE_S, 9 * (time.monotonic() - started)))
             else:
                 await self._until_changed()
 
@@ -55,7 +55,7 @@ class Announcements:
 
     async def _publish(self, pair: Pair) -> None:
         decision = self._waiting[pair]
-        with suppress(NotReady):
+        with suppress(NotReady, NotPermitted):  # It waits, also where the broker refuses it.
             await self._bus.publish(topics.decision(*pair), decision_to_json(decision), retain=True)
             if self._waiting.get(pair) is decision:
                 del self._waiting[pair]

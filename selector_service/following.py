@@ -22,7 +22,7 @@ RETRY_S = 0.5
 LONGEST_LINGER_S = 0.02
 
 LONGEST_POSTPONEMENT_S = 0.5
-"""Deciding takes a fifth of the time at most, unless what holds now has changed; history waits this long for it."""
+"""Deciding takes a tenth of the time at most, unless what holds now has changed; history waits this long for it."""
 
 LONGEST_SLEEP_S = 60.0
 """A clock that is set while we sleep is noticed within this time."""
@@ -31,8 +31,8 @@ LONGEST_SLEEP_S = 60.0
 class Inbox(Protocol):
     """Where messages come from; the bus."""
 
-    async def messages(self, at_most: int = 1_000) -> list[Message]:
-        """At least one message."""
+    async def messages(self, at_most: int = 1_000, *, expected: int = 1, within_s: float = 0.0) -> list[Message]:
+        """At least one message; for as many as are expected it waits so long."""
         ...
 
     def done(self, messages: Sequence[Message]) -> None:
@@ -92,9 +92,11 @@ class Follower:
     async def run(self, inbox: Inbox) -> None:
         """Follows until cancelled."""
         arriving: asyncio.Task[list[Message]] | None = None
+        expected, within_s = 1, 0.0
         try:
             while True:
-                arriving = arriving or asyncio.create_task(inbox.messages())
+                # As many as last time share the next transaction: under load the rounds grow, not their number.
+                arriving = arriving or asyncio.create_task(inbox.messages(expected=expected, within_s=within_s))
                 await asyncio.wait({arriving}, timeout=self._sleep_s())
                 messages: list[Message] = []
                 if arriving.done():
@@ -102,8 +104,7 @@ class Follower:
                 began = time.monotonic()
                 await self._hear_safely(messages)
                 inbox.done(messages)
-                # What arrives meanwhile shares the next transaction: under load the rounds grow, not their number.
-                await asyncio.sleep(min(LONGEST_LINGER_S, time.monotonic() - began))
+                expected, within_s = len(messages), min(LONGEST_LINGER_S, time.monotonic() - began)
         finally:
             if arriving is not None:
                 arriving.cancel()
@@ -181,7 +182,7 @@ class Follower:
         self._selector.note_changes(zones, now)
         self._tell(restated, zones)
         taken = time.monotonic() - started
-        self._decide_at = started + taken + min(LONGEST_POSTPONEMENT_S, 4 * taken)
+        self._decide_at = started + taken + min(LONGEST_POSTPONEMENT_S, 9 * taken)
 
     def _adopt_foreign(self, decisions: Sequence[Decision]) -> None:
         for decision in [*decisions, *self._keeper.reconcile(decisions)]:

@@ -1,11 +1,10 @@
 """Readings into their table by the hundred: one statement, compiled once, with as little per row as there can be."""
 
-import json
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, Column, Connection, Text, bindparam, cast, column, func, select, tuple_
+from sqlalchemy import ARRAY, BigInteger, Column, Connection, Text, bindparam, cast, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
@@ -28,13 +27,22 @@ def merge_readings(connection: Connection, rows: Sequence[Reading], change: int)
     values = [_values(row, change) for row in rows]
     if connection.dialect.name == "sqlite":
         return connection.exec_driver_sql(_for_sqlite(), values).rowcount
-    # Postgres takes all rows as one JSON value: one round trip, and no parameter per field.
-    return connection.execute(_for_postgres(), {"rows": _objects(values)}).rowcount
+    # Postgres takes a column as one value: one round trip, and no parameter per field.
+    columns = dict(zip((known.name for known in _COLUMNS), zip(*values, strict=True), strict=True))
+    return connection.execute(_for_postgres(), {name: _array(column) for name, column in columns.items()}).rowcount
 
 
-def _objects(values: Sequence[tuple[Any, ...]]) -> str:
-    names = [known.name for known in _COLUMNS]
-    return json.dumps([dict(zip(names, row, strict=True)) for row in values])
+def _array(column: tuple[Any, ...]) -> str:
+    """A column as Postgres writes an array; a float's shortest text is that float again."""
+    if isinstance(column[0], str):
+        return "{" + ",".join([_quoted(value) for value in column]) + "}"
+    return "{" + ",".join(["NULL" if value is None else repr(value) for value in column]) + "}"
+
+
+@lru_cache
+def _quoted(text: str) -> str:
+    # What stands in quotes is text, whatever it is; a source may be called NULL.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _values(row: Reading, change: int) -> tuple[Any, ...]:
@@ -61,11 +69,8 @@ def _for_sqlite() -> str:
 
 @cache
 def _for_postgres() -> postgresql.Insert:
-    said = (
-        func.json_to_recordset(cast(bindparam("rows", type_=Text()), postgresql.JSON()))
-        .table_valued(*(column(known.name, _wire_type(known)) for known in _COLUMNS))
-        .render_derived(name="said", with_types=True)
-    )
+    arrays = [cast(bindparam(known.name, type_=Text()), ARRAY(_wire_type(known))) for known in _COLUMNS]
+    said = func.unnest(*arrays).table_valued(*(known.name for known in _COLUMNS)).render_derived(name="said")
     statement = postgresql.insert(readings).from_select([known.name for known in _COLUMNS], select(*said.c))
     return _newest_wins(statement)
 

@@ -35,6 +35,8 @@ class Storekeeper:
     """The newest change that is known here."""
     away: bool = False
     _readings: dict[ReadingKey, Reading] = field(default_factory=dict)
+    _sent_readings: dict[ReadingKey, Reading] = field(default_factory=dict)
+    """Those of the transaction that is under way."""
     _backlog: list[Decision] = field(default_factory=list)
     """Decisions that were announced and are not stored."""
     _states: dict[Pair, PolicyState] = field(default_factory=dict)
@@ -46,13 +48,13 @@ class Storekeeper:
     @property
     def waiting(self) -> int:
         """How many readings and decisions are not stored yet."""
-        return len(self._readings) + len(self._backlog)
+        return len(self._readings) + len(self._sent_readings) + len(self._backlog)
 
     def keep(self, readings: Iterable[Reading]) -> None:
         """Takes readings to store with the next round."""
         for reading in readings:
             self._readings[reading.key] = reading
-        while len(self._readings) > MOST_WAITING:
+        while self._readings and len(self._readings) + len(self._sent_readings) > MOST_WAITING:
             self._readings.pop(next(iter(self._readings)))
             self._give_up()
 
@@ -70,6 +72,7 @@ class Storekeeper:
             if not (writes.readings or writes.decisions or writes.states):
                 return None
             self._sent = writes
+            self._sent_readings, self._readings = self._readings, {}
             self._running = asyncio.create_task(asyncio.to_thread(self.store.commit, self.seen, writes))
             stored = await self._end_of(self._running)
             if stored is not None:
@@ -94,12 +97,16 @@ class Storekeeper:
         self._running = None
         try:
             alone, stored = running.result()
-        except SQLAlchemyError as error:
+        except Exception as error:
+            # What came meanwhile is newer.
+            self._readings, self._sent_readings = {**self._sent_readings, **self._readings}, {}
+            if not isinstance(error, SQLAlchemyError):
+                raise
             self._went_away(type(error).__name__)
             self._retry_at = time.monotonic() + RETRY_S
             return None
         if self.away:
-            log.info("database is back", readings=len(self._readings), decisions=len(self._backlog))
+            log.info("database is back", readings=self.waiting - len(self._backlog), decisions=len(self._backlog))
         self.away, self._gave_up = False, False
         self.seen = stored.change
         self._forget_sent(with_decisions=alone)
@@ -111,9 +118,7 @@ class Storekeeper:
         self.away = True
 
     def _forget_sent(self, *, with_decisions: bool) -> None:
-        for reading in self._sent.readings:
-            if self._readings.get(reading.key) is reading:
-                del self._readings[reading.key]
+        self._sent_readings = {}
         if with_decisions:
             written = {id(decision) for decision in self._sent.decisions}
             self._backlog = [decision for decision in self._backlog if id(decision) not in written]

@@ -1,4 +1,4 @@
-"""The event bus: MQTT through paho, seen from asyncio.
+"""The event bus: MQTT through paho, in the event loop.
 
 A message is acknowledged to the broker only when the consumer says that it is done with it, so what a crash
 interrupts is delivered again. Publishing returns when the broker has acknowledged; what it has not acknowledged is
@@ -7,7 +7,6 @@ forgotten here and is its publisher's to say again, so that nothing old is sent 
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,8 +23,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tradewind import topics
-from tradewind.errors import InvalidInput, NotReady
+from tradewind.bus_transport import BusTransport
+from tradewind.errors import InvalidInput, NotPermitted, NotReady
 from tradewind.logs import get_logger
+from tradewind.mqtt_packets import acknowledgements
 from tradewind.settings import PREFIX, CommonSettings
 
 log = get_logger(__name__)
@@ -33,8 +34,11 @@ log = get_logger(__name__)
 SESSION_EXPIRY_S = 7 * 24 * 3600
 """How long a broker keeps what a persistent session has missed."""
 
-
-_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+KEEP_ALIVE_S = 20
+CONNECT_TIMEOUT_S = 10.0
+FIRST_WAIT_S = 0.25
+LONGEST_WAIT_S = 10.0
+"""Between attempts to connect; it doubles from the first on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +101,36 @@ class Message:
     payload: bytes
     retained: bool
     packet_id: int
-    qos: int
+    """0 at QoS 0: it is not acknowledged."""
     connection: int
     """Which connection brought it: an acknowledgement on a later one would name a stranger's packet."""
 
 
-def _send_at_once(_client: mqtt.Client, _data: Any, connection: Any) -> None:
-    # Otherwise the second of two small packets waits for the first to be acknowledged: 40 ms and more.
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+class _Client(mqtt.Client):
+    """paho on a connection that asyncio has made."""
+
+    connection: BusTransport
+
+    def _create_socket(self) -> BusTransport:
+        # The one place where paho would connect by itself, and block meanwhile.
+        return self.connection
 
 
-def _acknowledge_at_once(client: mqtt.Client) -> None:
-    # A broker that does not send at once either waits for this, again 40 ms. Linux forgets the option each time.
-    connection: Any = client.socket()
-    if connection is not None and _QUICK_ACK is not None:
-        with contextlib.suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+def _tls_context(address: BrokerAddress) -> ssl.SSLContext | None:
+    if not address.tls:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if address.ca_file is not None:
+        context.load_verify_locations(address.ca_file)
+    else:
+        context.load_default_certs()
+    if address.certificate_file is not None:
+        context.load_cert_chain(address.certificate_file, address.key_file)
+    return context
 
 
 class Bus:
-    """One connection to the broker, kept up by paho in a thread of its own; all methods are for the event loop."""
+    """One connection to the broker, kept up in the event loop: all methods are for it alone."""
 
     def __init__(
         self,
@@ -131,20 +145,20 @@ class Bus:
     ) -> None:
         """`retain_as_published`: `Message.retained` says how it was published, also of what comes live."""
         self._address = address
+        self._tls = _tls_context(address)
         self._subscriptions = subscriptions
         self._persistent = persistent
         self._receive_maximum = receive_maximum
         self._subscribe_options = SubscribeOptions(qos=1, retainAsPublished=retain_as_published)
         self._status_topic = topics.service_status(status_name) if status_name else None
         self._loop = asyncio.get_running_loop()
+        self._keeping: asyncio.Task[None] | None = None
+        self._transport: BusTransport | None = None
         self._inbox: deque[Message] = deque()
         self._arrived = asyncio.Event()
-        self._wake_scheduled = False
-        self._connection = 0
-        self._outstanding: dict[int, asyncio.Future[None]] = {}
-        self._acknowledged: deque[int] = deque()
-        self._settle_scheduled = False
-        self._refusal = ""
+        self._awaited = 1
+        self._outstanding: dict[int, tuple[str, asyncio.Future[None]]] = {}
+        self._said: set[str] = set()
         self._stopping = False
         self.connected = asyncio.Event()
         self.subscribed = asyncio.Event()
@@ -154,12 +168,7 @@ class Bus:
         self.reconnections = 0
         """How many connections there have been."""
         self._connection_listeners: list[Callable[[], None]] = []
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            manual_ack=True,
-        )
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.max_inflight_messages_set(1_000)
         self._configure()
 
@@ -167,77 +176,69 @@ class Bus:
         client, address = self._client, self._address
         if address.username is not None:
             client.username_pw_set(address.username, address.password)
-        if address.tls:
-            client.tls_set(
-                ca_certs=address.ca_file,
-                certfile=address.certificate_file,
-                keyfile=address.key_file,
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
         if self._status_topic:
             client.will_set(self._status_topic, b"offline", qos=1, retain=True)
-        client.reconnect_delay_set(min_delay=1, max_delay=10)
-        client.on_socket_open = _send_at_once
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
 
     def start(self) -> None:
         """Begins connecting; a broker that is away is tried again until `stop`."""
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S if self._persistent else 0
-        properties.ReceiveMaximum = self._receive_maximum
-        self._client.connect_async(
-            self._address.host,
-            self._address.port,
-            keepalive=20,
-            clean_start=not self._persistent,
-            properties=properties,
-        )
-        self._client.loop_start()
+        self._keeping = self._loop.create_task(self._keep_connected())
 
     async def stop(self) -> None:
-        """Says `offline`, disconnects and ends paho's thread."""
+        """Says `offline` and disconnects."""
         if self._status_topic and self.connected.is_set():
             self._client.publish(self._status_topic, b"offline", qos=1, retain=True)
         self._stopping = True
         self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait({self._keeping})
+        if self._transport is not None:
+            await self._hang_up(self._transport)
         self._fail_outstanding()
 
     def on_connection(self, listener: Callable[[], None]) -> None:
-        """Calls `listener`, in the event loop, at every connection; at once where there is one."""
+        """Calls `listener` at every connection; at once where there is one."""
         self._connection_listeners.append(listener)
         if self.connected.is_set():
             listener()
 
-    async def messages(self, at_most: int = 1_000) -> list[Message]:
-        """What has arrived, at least one message; in order of arrival."""
-        while not self._inbox:
+    async def messages(self, at_most: int = 1_000, *, expected: int = 1, within_s: float = 0.0) -> list[Message]:
+        """What has arrived, at least one message; in order of arrival.
+
+        For as many as are expected it waits so long: a transaction of a hundred costs little more than one of ten.
+        """
+        if within_s > 0.0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._until_arrived(min(expected, at_most))
+        await self._until_arrived(1)
+        return [self._inbox.popleft() for _ in range(min(at_most, len(self._inbox)))]
+
+    async def _until_arrived(self, count: int) -> None:
+        while len(self._inbox) < count:
+            self._awaited = count
             self._arrived.clear()
-            # From here on the next arrival wakes us; until then arrivals need not.
-            self._wake_scheduled = False
-            if not self._inbox:
-                await self._arrived.wait()
-        taken: list[Message] = []
-        while self._inbox and len(taken) < at_most:
-            taken.append(self._inbox.popleft())
-        return taken
+            await self._arrived.wait()
 
     def done(self, messages: Sequence[Message]) -> None:
         """Acknowledges messages to the broker: they are stored, or never to be stored."""
-        for message in messages:
-            if message.qos and message.connection == self._connection:
-                self._client.ack(message.packet_id, message.qos)
+        connection = self.reconnections
+        ids = [each.packet_id for each in messages if each.packet_id and each.connection == connection]
+        if ids and self._transport is not None and self.connected.is_set():
+            with contextlib.suppress(ConnectionError):
+                self._transport.send(acknowledgements(ids))
 
     async def publish(
         self, topic: str, payload: bytes | str, *, retain: bool = False, expiry_s: float | None = None
     ) -> None:
         """Publishes with QoS 1 and returns once the broker has it; NotReady when the connection is or goes away.
 
-        What was not acknowledged is for the caller to publish again: nothing waits in memory for a broker to return.
+        NotPermitted when the broker refuses it. What was not acknowledged is for the caller to publish again: nothing
+        waits in memory for a broker to return.
         """
         if not self.connected.is_set():
             raise NotReady("the broker is away")
@@ -245,39 +246,108 @@ class Bus:
         if expiry_s is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = max(1, round(expiry_s))
-        future: asyncio.Future[None] = self._loop.create_future()
         sent = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            # The connection went and the loop has not heard of it yet.
+            # The connection went and paho has not heard of it yet.
             self._client.drop_out_messages()
             self._disconnected()
             raise NotReady("the broker is away")
-        # on_publish reaches the loop through call_soon_threadsafe, so it cannot run before this line.
-        self._outstanding[sent.mid] = future
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._outstanding[sent.mid] = topic, future
         try:
             await future
         finally:
             self._outstanding.pop(sent.mid, None)
 
-    # paho's thread from here on: only call_soon_threadsafe touches the loop.
+    # Connecting.
+
+    async def _keep_connected(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            before = self.reconnections
+            try:
+                await self._hold_a_connection()
+            except (OSError, TimeoutError) as error:
+                self._say_once(
+                    "broker cannot be reached: it is tried until it answers", why=str(error) or "it does not answer"
+                )
+            wait_s = FIRST_WAIT_S if self.reconnections != before else min(2 * wait_s, LONGEST_WAIT_S)
+            await asyncio.sleep(wait_s)
+
+    async def _hold_a_connection(self) -> None:
+        """Returns once the connection has ended."""
+        address = self._address
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, transport = await self._loop.create_connection(
+                lambda: BusTransport(self._on_message, self._let_paho_read), address.host, address.port, ssl=self._tls
+            )
+        self._transport = self._client.connection = transport
+        try:
+            self._sign_in()
+            while not transport.closed.done():
+                await asyncio.wait({transport.closed}, timeout=1.0)
+                self._client.loop_misc()
+        finally:
+            if not self._stopping:
+                await self._hang_up(transport)
+
+    def _sign_in(self) -> None:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S if self._persistent else 0
+        properties.ReceiveMaximum = self._receive_maximum
+        self._client.connect(
+            self._address.host,
+            self._address.port,
+            keepalive=KEEP_ALIVE_S,
+            clean_start=not self._persistent,
+            properties=properties,
+        )
+
+    async def _hang_up(self, transport: BusTransport) -> None:
+        """Closes what is not closed; a peer that takes nothing any more is not waited for."""
+        transport.close()
+        await asyncio.wait({transport.closed}, timeout=1.0)
+        transport.abort()
+
+    def _let_paho_read(self) -> None:
+        client = self._client
+        client.loop_read()
+        if client.want_write():  # What callbacks have said.
+            client.loop_write()
+
+    def _say_once(self, what: str, **why: object) -> None:
+        """One outage is one line, however often it is tried."""
+        if what not in self._said and not self._stopping:
+            self._said.add(what)
+            log.error(what, host=self._address.host, port=self._address.port, **why)
+
+    # What paho and the transport call.
+
+    def _on_message(self, first: int, topic: str, packet_id: int, payload: bytes) -> None:
+        self._inbox.append(Message(topic, payload, bool(first & 1), packet_id, self.reconnections))
+        if len(self._inbox) >= self._awaited:
+            self._arrived.set()
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, _flags: mqtt.ConnectFlags, reason: ReasonCode, _props: Properties | None
     ) -> None:
         if reason.is_failure:
-            if str(reason) != self._refusal:
-                self._refusal = str(reason)
-                log.error("broker refuses the connection", host=self._address.host, reason=self._refusal)
+            self._say_once("broker refuses the connection", reason=str(reason))
             return
-        self._refusal = ""
         # Before anything new is said: paho would resend what was unacknowledged, possibly after its successor.
         client.drop_out_messages()
-        self._connection += 1  # Only this thread writes it, before the connection's first message.
+        if self.reconnections or self._said:
+            log.info("broker is back", host=self._address.host, port=self._address.port)
+        self._said.clear()
+        self.reconnections += 1
         if self._subscriptions:
             client.subscribe([(topic, self._subscribe_options) for topic in self._subscriptions])
         if self._status_topic:
             client.publish(self._status_topic, b"online", qos=1, retain=True)
-        self._post(self._connected)
+        self.disconnected.clear()
+        self.connected.set()
+        for listener in self._connection_listeners:
+            listener()
 
     def _on_subscribe(
         self, _client: mqtt.Client, _data: Any, _mid: int, granted: list[ReasonCode], _props: Properties | None
@@ -285,50 +355,22 @@ class Bus:
         refused = [topic for topic, code in zip(self._subscriptions, granted, strict=False) if code.is_failure]
         if refused:
             log.error("broker refuses a subscription: its access list must permit it", topics=refused)
-        self._post(self.subscribed.set)
+        self.subscribed.set()
 
-    def _on_disconnect(
-        self,
-        _client: mqtt.Client,
-        _data: Any,
-        _flags: mqtt.DisconnectFlags,
-        _reason: ReasonCode,
-        _props: Properties | None,
-    ) -> None:
-        self._post(self._disconnected)
-
-    def _on_message(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
-        _acknowledge_at_once(client)
-        self._inbox.append(
-            Message(message.topic, bytes(message.payload), message.retain, message.mid, message.qos, self._connection)
-        )
-        if not self._wake_scheduled:
-            self._wake_scheduled = True
-            self._post(self._arrived.set)
+    def _on_disconnect(self, *_: Any) -> None:
+        self._disconnected()
 
     def _on_publish(
-        self, client: mqtt.Client, _data: Any, mid: int, _reason: ReasonCode, _props: Properties | None
+        self, _client: mqtt.Client, _data: Any, mid: int, reason: ReasonCode, _props: Properties | None
     ) -> None:
-        _acknowledge_at_once(client)
-        self._acknowledged.append(mid)
-        if not self._settle_scheduled:
-            self._settle_scheduled = True
-            self._post(self._settle)
-
-    def _post(self, call: Any, *arguments: Any) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(call, *arguments)
-
-    # The event loop again.
-
-    def _connected(self) -> None:
-        if self.reconnections:
-            log.info("broker is back", host=self._address.host, port=self._address.port)
-        self.reconnections += 1
-        self.disconnected.clear()
-        self.connected.set()
-        for listener in self._connection_listeners:
-            listener()
+        topic, future = self._outstanding.get(mid, ("", None))
+        if future is None or future.done():
+            return
+        if not reason.is_failure:
+            future.set_result(None)
+            return
+        self._say_once("broker refuses a message: its access list must permit it", topic=topic, reason=str(reason))
+        future.set_exception(NotPermitted(f"the broker refuses what is said on {topic} ({reason})"))
 
     def _disconnected(self) -> None:
         if self.connected.is_set() and not self._stopping:
@@ -338,15 +380,7 @@ class Bus:
         self.subscribed.clear()
         self._fail_outstanding()
 
-    def _settle(self) -> None:
-        # Before the first is taken: what comes after the last was taken then wakes us again.
-        self._settle_scheduled = False
-        while self._acknowledged:
-            future = self._outstanding.get(self._acknowledged.popleft())
-            if future is not None and not future.done():
-                future.set_result(None)
-
     def _fail_outstanding(self) -> None:
-        for future in self._outstanding.values():
+        for _, future in self._outstanding.values():
             if not future.done():
                 future.set_exception(NotReady("the broker went away before it acknowledged"))

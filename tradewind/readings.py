@@ -3,12 +3,15 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from tradewind.errors import InvalidInput
+
+T = TypeVar("T")
 
 ZONE_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -26,6 +29,7 @@ class ReadingKind(StrEnum):
         return _RANKS[self]
 
 
+_KINDS = {kind.value: kind for kind in ReadingKind}
 _RANKS = {ReadingKind.ACTUAL: 0, ReadingKind.ESTIMATED: 1, ReadingKind.FORECAST: 2}
 
 
@@ -34,6 +38,9 @@ class Signal(StrEnum):
 
     AVERAGE = "average"
     MARGINAL = "marginal"
+
+
+_SIGNALS = {signal.value: signal for signal in Signal}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +149,8 @@ def from_mapping(mapping: object) -> Reading:
         valid_from=_time(mapping, "valid_from"),
         valid_to=_time(mapping, "valid_to"),
         intensity_g_per_kwh=_finite(mapping, "intensity_g_per_kwh"),
-        kind=ReadingKind(_choice(mapping, "kind", [kind.value for kind in ReadingKind])),
-        signal=Signal(_choice(mapping, "signal", [signal.value for signal in Signal])),
+        kind=_choice(mapping, "kind", _KINDS),
+        signal=_choice(mapping, "signal", _SIGNALS),
         source=_text(mapping, "source"),
         published_at=_time(mapping, "published_at"),
         revision=_count(mapping, "revision"),
@@ -162,7 +169,7 @@ def parse_time(text: str, field: str = "time") -> datetime:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
-        return moment.astimezone(UTC)
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidInput(
             f"{field} {text[:40]!r} is not a time with a zone: write it as 2023-06-02T12:30:00Z"
@@ -180,15 +187,17 @@ def _time(mapping: dict[str, Any], field: str) -> datetime:
     return parse_time(_text(mapping, field), field)
 
 
-def _choice(mapping: dict[str, Any], field: str, choices: list[str]) -> str:
+def _choice(mapping: dict[str, Any], field: str, choices: Mapping[str, T]) -> T:
     value = mapping.get(field)
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidInput(f"{field} {str(value)[:40]!r} is unknown: use one of {', '.join(choices)}")
-    return str(value)
+    return choices[value]
 
 
 def _finite(mapping: dict[str, Any], field: str) -> float:
     value = mapping.get(field)
+    if type(value) is float and math.isfinite(value):
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(f"{field} is missing or is not a number")
     try:

@@ -23,6 +23,7 @@ from local_stack.ports import free_ports, listens
 from local_stack.processes import Child
 from tradewind import topics
 from tradewind.bus import BrokerAddress, Bus, parse_broker_url
+from tradewind.errors import NotPermitted
 from tradewind.readings import Reading, ReadingKind, Signal, to_json
 from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
 
@@ -364,4 +365,6 @@ async def test_the_bus_speaks_tls_with_a_certificate(deployment: Deployment, uni
     async with asyncio.timeout(WAIT_S):
         await bus.connected.wait()
         await bus.publish(topics.observation("roof", unique_zone), "100")
+        with pytest.raises(NotPermitted, match="refuses what is said on carbon/v1/zones"):
+            await bus.publish(topics.intensity(unique_zone), "100")
     await bus.stop()

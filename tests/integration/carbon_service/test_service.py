@@ -195,12 +195,6 @@ async def test_a_broker_that_forgets_is_told_again(migrated_url: str, own_broker
         own_broker.child.kill()
         async with asyncio.timeout(20):
             await service.bus.disconnected.wait()
-        published = Reading(
-            unique_zone, now(), now() + timedelta(hours=1), 205.0, ReadingKind.ACTUAL, Signal.AVERAGE, "", now()
-        )
-        with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await publish(stub, published)
-        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
         await asyncio.to_thread(own_broker.start)
         async with bus_of(own_broker.url, f"q-{unique_zone}", topics.intensity(unique_zone)) as bus:
             assert from_json((await next_message(bus)).payload).intensity_g_per_kwh == 200

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from selector_service.store import Store
+from selector_service.store import Round, Store
 from selector_service.zone_history import RangeRule
 from tests.integration.selector_service.parts import Replica, a_reading, content
 from tradewind.catalogue import Catalogue
@@ -206,3 +206,20 @@ async def test_restated_readings_are_told_and_a_plain_new_current_is_not(catalog
     revised = replace(current, intensity_g_per_kwh=210.0, published_at=replica.now)
     await replica.take(revised)
     assert replica.restatements == [late, revised]
+
+
+async def test_a_row_is_stored_as_it_is_said(store: Store) -> None:
+    names = ("NULL", 'a "name"', "back\\slash", "{a,b}", "neso:11", "Zürich", "''", "%(zone)s")
+    begin = datetime(2023, 6, 1, tzinfo=UTC)
+    said = {
+        a_reading(
+            "NULL",
+            begin + index * timedelta(minutes=30),
+            100.1 + index / 3,
+            source=name,
+            recorded_at=None if index % 2 else begin,
+        )
+        for index, name in enumerate(names)
+    }
+    store.commit(0, Round(tuple(said)))
+    assert set(store.load().readings) == said

@@ -1,17 +1,21 @@
 """What was announced while the database was away is numbered after what others stored meanwhile."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
 
 from selector_service.selector import Proposal
-from selector_service.store import Store
+from selector_service.store import Store, metadata
 from selector_service.storekeeping import Storekeeper
 from tradewind.decisions import Decision, DecisionReason, Share
+from tradewind.readings import Reading, ReadingKind, Signal
 
 NOW = datetime(2023, 6, 2, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 
 
 def a_decision(content: str, revision: int, zone: str = "A") -> Decision:
@@ -42,6 +46,27 @@ async def announced(keeper: Storekeeper, *decisions: Decision) -> None:
     await keeper.save([Proposal(decision, None) for decision in decisions])
     await keeper.close()
     assert keeper.away
+
+
+async def test_readings_that_could_not_be_stored_wait_in_their_newest_version() -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    keeper = Storekeeper(Store(engine))
+    first, second = (
+        Reading("A", NOW + hour * HOUR, NOW + (hour + 1) * HOUR, 200.0, ReadingKind.ACTUAL, Signal.AVERAGE, "s", NOW)
+        for hour in (0, 1)
+    )
+    revised = replace(second, intensity_g_per_kwh=210.0, published_at=NOW + HOUR)
+    keeper.keep([first, second])
+    await keeper.save([])
+    keeper.keep([revised])
+    assert (keeper.away, keeper.waiting) == (True, 2)
+    metadata.create_all(engine)
+    async with asyncio.timeout(20):
+        while keeper.waiting:
+            await keeper.save([])
+            await asyncio.sleep(0.01)
+    assert set(keeper.store.load().readings) == {first, revised}
+    engine.dispose()
 
 
 @pytest.mark.parametrize(
