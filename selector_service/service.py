@@ -84,11 +84,13 @@ class SelectorService:
         await resume(self.selector, self._keeper, self._follower)
         settings = self._settings
         if settings.selector_metrics_port is not None:
-            host = settings.selector_listen.rpartition(":")[0]
             port = serve_metrics(
-                self.metrics.registry, host, settings.selector_metrics_port, "TRADEWIND_SELECTOR_METRICS_PORT"
+                self.metrics.registry,
+                settings.selector_metrics_host,
+                settings.selector_metrics_port,
+                "TRADEWIND_SELECTOR_METRICS_PORT",
             )
-            log.info("metrics", port=port)
+            log.info("metrics", host=settings.selector_metrics_host, port=port)
         self.bus.start()
         self._tasks = [
             asyncio.create_task(self._follower.run(self.bus)),

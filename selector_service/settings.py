@@ -83,7 +83,8 @@ class SelectorSettings(CommonSettings):
     selector_carbon: str = ""
     """host:port of the carbon service's gRPC, to fetch the history that the bus did not bring; empty: none."""
     selector_metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """Prometheus metrics over HTTP; absent: none."""
+    """Port of the Prometheus endpoint on `selector_metrics_host`; 0 takes a free one; absent: none."""
+    selector_metrics_host: str = "127.0.0.1"
 
     @property
     def zones(self) -> tuple[str, ...]:

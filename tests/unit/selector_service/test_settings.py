@@ -33,7 +33,7 @@ def test_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.rule.window, settings.rule.signal) == (timedelta(hours=24), Signal.AVERAGE)
     assert (settings.rule.low_percentile, settings.rule.high_percentile) == (0.0, 100.0)
     assert (settings.selector_policy, settings.selector_stale) == ("proportional", "hold")
-    assert settings.selector_metrics_port is None
+    assert (settings.selector_metrics_host, settings.selector_metrics_port) == ("127.0.0.1", None)
 
 
 def test_every_setting_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
