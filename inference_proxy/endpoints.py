@@ -1,5 +1,7 @@
 """The Tritons behind the proxy: each with its connections, its health and what it has in flight."""
 
+import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +13,7 @@ from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
 from tradewind.calling import PLAIN, Way, dressed
 
 _FAILURES_TO_OPEN = 3
+_CONNECT_S = 2.0
 
 
 def triton_calls(channel: grpc.aio.Channel) -> dict[str, Any]:
@@ -37,6 +40,8 @@ class Endpoint:
     served: int = 0
     answers: bool | None = None
     """Whether the last look got an answer; None before the first."""
+    models: frozenset[str] | None = None
+    """The names that it has ready; None where it was not asked, or does not say."""
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -50,6 +55,17 @@ class Endpoint:
     def closed(self) -> bool:
         """Whether its circuit is closed, so that requests may go to it."""
         return self._failures < _FAILURES_TO_OPEN
+
+    async def takes_connections(self) -> bool:
+        """Whether there is a connection, or one is made at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CONNECT_S):
+                while (state := self.channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                    if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                        return False
+                    await self.channel.wait_for_state_change(state)
+                return True
+        return False
 
     def failed(self) -> None:
         """A request found nobody there."""
@@ -76,3 +92,10 @@ def least_loaded(endpoints: tuple[Endpoint, ...]) -> Endpoint | None:
         if endpoint.closed and (best is None or (endpoint.in_flight, endpoint.served) < (best.in_flight, best.served)):
             best = endpoint
     return best
+
+
+def having(endpoints: tuple[Endpoint, ...], model: str) -> tuple[Endpoint, ...]:
+    """Where to ask about a model, best first: the Tritons that have it ready, then those that answer, then the rest."""
+    if len(endpoints) == 1:
+        return endpoints
+    return tuple(sorted(endpoints, key=lambda each: (not each.closed, each.models is None or model not in each.models)))

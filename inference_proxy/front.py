@@ -5,10 +5,10 @@ from typing import Any
 
 import grpc
 
-from inference_proxy.endpoints import Endpoint
 from inference_proxy.inferring import Inferring
-from inference_proxy.relaying import SERVICE, Context, relay_stream, relay_unary
+from inference_proxy.relaying import SERVICE, Context, relay_stream
 from inference_proxy.streaming import Streaming
+from inference_proxy.tritons import EVERYWHERE, Tritons
 from inference_proxy.virtual_models import VirtualModels
 
 Call = Callable[[bytes, Context], Any]
@@ -19,12 +19,12 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
 
     def __init__(
         self,
-        home: Endpoint,
+        tritons: Tritons,
         inferring: Inferring,
         streaming: Streaming,
         models: VirtualModels,
     ) -> None:
-        self._channel: Any = home.channel
+        self._tritons = tritons
         own: dict[str, Call] = {
             "ModelInfer": inferring.infer,
             "ModelReady": models.model_ready,
@@ -37,8 +37,10 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
             "TraceSetting": models.trace_setting,
         }
         self._handlers = {
-            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(own[name]) if name in own else _relay(call)
-            for name, call in home.calls.items()
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(own[name])
+            if name in own
+            else _relay(name, tritons)
+            for name in tritons.endpoints[0].calls
         }
 
         self._handlers[f"/{SERVICE}/ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(streaming.infer)
@@ -48,22 +50,23 @@ class Front(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the 
         method = handler_call_details.method
         handler = self._handlers.get(method)
         if handler is None and method.startswith(f"/{SERVICE}/"):
-            handler = _relay_as_stream(self._channel.stream_stream(method))
+            handler = _relay_as_stream(method, self._tritons)
         return handler
 
 
-def _relay(call: Any) -> Any:
-    if isinstance(call, grpc.aio.StreamStreamMultiCallable):
-        return _relay_as_stream(call)
+def _relay(name: str, tritons: Tritons) -> Any:
+    async def ask(request: bytes, context: Context) -> bytes:
+        return await tritons.ask(name, request, context)
 
-    async def relay(request: bytes, context: Context) -> bytes:
-        return await relay_unary(call, request, context)
+    async def tell(request: bytes, context: Context) -> bytes:
+        return await tritons.tell(name, request, context)
 
-    return grpc.unary_unary_rpc_method_handler(relay)
+    return grpc.unary_unary_rpc_method_handler(tell if name in EVERYWHERE else ask)
 
 
-def _relay_as_stream(call: Any) -> Any:
+def _relay_as_stream(method: str, tritons: Tritons) -> Any:
     async def relay(requests: AsyncIterator[bytes], context: Context) -> None:
-        await relay_stream(call, requests, context)
+        channel: Any = tritons.having("")[0].channel
+        await relay_stream(channel.stream_stream(method), requests, context)
 
     return grpc.stream_stream_rpc_method_handler(relay)

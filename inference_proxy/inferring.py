@@ -14,10 +14,11 @@ from inference_proxy.accounting import Accounting, Unrecorded
 from inference_proxy.attempts import Attempt
 from inference_proxy.endpoints import Endpoint, least_loaded
 from inference_proxy.refusals import Refusal, no_server, too_much, unsatisfiable
-from inference_proxy.relaying import Context, abort_like, forwarded, never_reached, refuse, relay_unary
+from inference_proxy.relaying import Context, abort_like, forwarded, never_reached, refuse
 from inference_proxy.routes import Lane
 from inference_proxy.targets import Target
 from inference_proxy.tenants import Tenants
+from inference_proxy.tritons import Tritons
 from inference_proxy.wire import InferRequest, Malformed, first_dimension, parameters_of, read_request
 from inference_proxy.wishes import Wishes, read_wishes
 from tradewind.errors import InvalidInput
@@ -42,8 +43,8 @@ class Route(Protocol):
 class Rules:
     """What every request is treated by."""
 
-    home: Endpoint
-    """The Triton that names without a route go to, and every stream."""
+    tritons: Tritons
+    """Where names without a route go, and whom a stream may go to."""
     routes: Mapping[bytes, Route]
     accounting: Accounting
     tenants: Tenants
@@ -57,7 +58,7 @@ class Inferring:
     """Answers ModelInfer for every name: routed and metered where there is a route, passed on otherwise."""
 
     def __init__(self, rules: Rules) -> None:
-        self._pass_on, self._routes, self._accounting = rules.home.calls["ModelInfer"], rules.routes, rules.accounting
+        self._tritons, self._routes, self._accounting = rules.tritons, rules.routes, rules.accounting
         self._tenants, self._receipts, self._at_most = rules.tenants, rules.receipts, rules.at_most
 
     async def infer(self, request: bytes, context: Context) -> bytes:
@@ -65,10 +66,10 @@ class Inferring:
         try:
             read = read_request(request)
         except Malformed:
-            return await relay_unary(self._pass_on, request, context)
+            return await self._tritons.infer(request, None, context)
         route = self._routes.get(read.model_name)
         if route is None:
-            return await relay_unary(self._pass_on, request, context)
+            return await self._tritons.infer(request, read, context)
         tallies = self._accounting.tallies
         if self._at_most is not None and tallies.in_flight >= self._at_most:
             tallies.refused += 1
@@ -79,7 +80,7 @@ class Inferring:
         lane = route.lane(tenant, read.model_version, time.time_ns() // 1_000, wishes)
         if isinstance(lane, Refusal):
             await refuse(lane, context)
-        endpoint = least_loaded(lane.target.endpoints)
+        endpoint = self._tritons.places.endpoint(lane.target.model, lane.target.endpoints, wishes)
         if endpoint is None:
             await refuse(no_server(), context)
         try:

@@ -34,6 +34,7 @@ from inference_proxy.reconciling import Reconciling, forget_watches
 from inference_proxy.relaying import SERVICE
 from inference_proxy.reporting import Reporting
 from inference_proxy.routes import FamilyRoute, ModelRoute, Switches
+from inference_proxy.sequences import SequencePlaces
 from inference_proxy.settings import Follow, Mode, ProxyFront, ProxySettings
 from inference_proxy.spool import Spool
 from inference_proxy.streaming import Streaming
@@ -42,6 +43,7 @@ from inference_proxy.targets import all_targets
 from inference_proxy.tenants import Tenants
 from inference_proxy.traced_fronts import TracedAccounting, TracedHttpFront, TracedInferring, TracedStreaming
 from inference_proxy.tracing import Tracing, traced_way
+from inference_proxy.tritons import Tritons
 from inference_proxy.virtual_models import VirtualModels
 from tradewind.bus import broker_address
 from tradewind.calling import peer_way
@@ -108,7 +110,7 @@ class Proxy:
         last = LastDecisions(settings.proxy_spool_directory / "decisions.json", settings.proxy_zone, self.families)
         self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn, last)
         self.rules = Rules(
-            self.endpoints[0],
+            Tritons(self.endpoints, SequencePlaces()),
             self.routes(),
             self.accounting,
             self.tenants,
@@ -184,11 +186,11 @@ class Proxy:
         return routes | {name.encode(): family for name, family in self.families.items()}
 
     def _add_services(self) -> None:
-        home, rules = self.endpoints[0], self.rules
+        tritons, rules = self.rules.tritons, self.rules
         inferring, streaming = Inferring(rules), Streaming(rules)
         if self._tracing is not None:
             inferring, streaming = TracedInferring(rules, self._tracing), TracedStreaming(rules, self._tracing)
-        front = Front(home, inferring, streaming, VirtualModels(self.families, home.calls))
+        front = Front(tritons, inferring, streaming, VirtualModels(self.families, tritons))
         self.server.grpc.add_generic_rpc_handlers((front,))
         emissions_pb2_grpc.add_EmissionsServicer_to_server(
             EmissionsServicer(

@@ -74,6 +74,8 @@ class Readiness:
             log.info("Triton answers", address=endpoint.grpc_address)
         endpoint.answers = True
         endpoint.answered()
+        if len(self._endpoints) > 1:
+            endpoint.models = await _models_on(stub)
         return {model for model, answer in zip(asked, answers, strict=True) if answer.ready}
 
     async def _settle(
@@ -146,6 +148,15 @@ class Readiness:
                 f"Triton at {where} does not have {', '.join(missing)}: add the model to its repository, "
                 f"or take the variant out of the catalogue's pool"
             )
+
+
+async def _models_on(stub: service_pb2_grpc.GRPCInferenceServiceStub) -> frozenset[str] | None:
+    """The names that a Triton has ready; None where an operator closed its index, or it went away."""
+    try:
+        index = await stub.RepositoryIndex(service_pb2.RepositoryIndexRequest(ready=True), timeout=_TIMEOUT_S)
+    except grpc.aio.AioRpcError:
+        return None
+    return frozenset(model.name for model in index.models)
 
 
 def signature(metadata: service_pb2.ModelMetadataResponse) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 _HOP_BY_HOP = frozenset({"user-agent", "te", "content-type", "host", "accept-encoding"})
 _NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends failing")
 _FAILED_WRITE, _ENDING_S = "Internal error from Core", 1.0
+_TOO_LATE = (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError)
 _NO_CONNECTION = (*_NOT_CONNECTED, "Socket closed", "recvmsg:")
 
 # Stubs type metadata and end-of-stream narrower than the library is: on raw bytes both are Any.
@@ -90,37 +91,69 @@ def never_reached(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.NOT_FOUND and text.endswith("has no available versions")
 
 
-async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Context) -> None:
-    """Any number of requests and answers in any order; serves unary methods that are not known as well."""
-    outgoing = call(timeout=context.time_remaining(), metadata=forwarded(context.invocation_metadata()))
-    ending = _watch_ending(outgoing)
-    pump = asyncio.ensure_future(_pump(requests, outgoing))
-    try:
-        first = True
-        while (response := await outgoing.read()) is not END_OF_STREAM:
-            if first and (initial := await outgoing.initial_metadata()):
-                await context.send_initial_metadata(tuple(initial))
-            first = False
-            await context.write(response)
-        await finish_like(outgoing, context)
-    except grpc.aio.AioRpcError as error:
-        await abort_like(await _ending_of(ending, error), context)
-    finally:
-        pump.cancel()
-        outgoing.cancel()
+class Leg:
+    """One stream to one Triton; it ends as Triton ended it, whatever was written too late.
 
+    grpc.aio puts a status of its own before or over Triton's when a write finds that the call has ended.
+    """
 
-def _watch_ending(outgoing: Any) -> asyncio.Future[grpc.aio.AioRpcError]:
-    """How Triton ends a stream: grpc.aio puts a status of its own before or over it when a write comes too late."""
-    ending: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+    def __init__(self, call: Any, context: Context) -> None:
+        """`call` is a channel's stream callable without serializers."""
+        self._outgoing = call(timeout=context.time_remaining(), metadata=forwarded(context.invocation_metadata()))
+        self._ending: asyncio.Future[grpc.aio.AioRpcError] = asyncio.get_running_loop().create_future()
+        self._outgoing.add_done_callback(self._note_ending)
+        self._begun = False
 
-    def note(call: Any) -> None:
+    async def write(self, message: bytes) -> None:
+        """Sends a message; one that comes after the end is lost, and the end is read beside this."""
+        with contextlib.suppress(*_TOO_LATE):
+            await self._outgoing.write(message)
+
+    async def done_writing(self) -> None:
+        """Says that no more will be sent."""
+        with contextlib.suppress(*_TOO_LATE):
+            await self._outgoing.done_writing()
+
+    async def read(self) -> Any:
+        """The next message, or END_OF_STREAM; AioRpcError as Triton ended it."""
+        try:
+            message = await self._outgoing.read()
+        except grpc.aio.AioRpcError as error:
+            said = await self._as_triton_said(error)
+            # Initial metadata go to the client with the first answer, and only once.
+            raise _without_initial_metadata(said) if self._begun else said from None
+        self._begun = True
+        return message
+
+    async def initial_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Triton's."""
+        return tuple(await self._outgoing.initial_metadata() or ())
+
+    async def ending(self) -> grpc.aio.AioRpcError:
+        """How it ended, once it has: code, details and trailing metadata, also where the code is OK."""
+        outgoing = self._outgoing
+        code, details, trailing = await outgoing.code(), await outgoing.details(), await outgoing.trailing_metadata()
+        return await self._as_triton_said(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details, None))
+
+    def cancel(self) -> None:
+        """Ends Triton's work on it at once; nothing where it has ended."""
+        self._outgoing.cancel()
+
+    def _note_ending(self, call: Any) -> None:
         code, details, trailing = map(_at_once, (call.code(), call.details(), call.trailing_metadata()))
-        if details != _FAILED_WRITE and not ending.done():
-            ending.set_result(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details, None))
+        if details != _FAILED_WRITE and not self._ending.done():
+            self._ending.set_result(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details, None))
 
-    outgoing.add_done_callback(note)
-    return ending
+    async def _as_triton_said(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        if error.details() == _FAILED_WRITE:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(self._ending), _ENDING_S)
+        return error
+
+
+def _without_initial_metadata(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    trailing = cast("Any", error.trailing_metadata())
+    return grpc.aio.AioRpcError(error.code(), grpc.aio.Metadata(), trailing, error.details(), None)
 
 
 def _at_once(answer: Coroutine[Any, Any, Any]) -> Any:
@@ -132,26 +165,34 @@ def _at_once(answer: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("an ended call knows its status")
 
 
-async def _ending_of(ending: asyncio.Future[grpc.aio.AioRpcError], error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-    if error.details() == _FAILED_WRITE:
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(ending, _ENDING_S)
-    return error
+async def relay_stream(call: Any, requests: AsyncIterator[bytes], context: Context) -> None:
+    """Any number of requests and answers in any order; serves unary methods that are not known as well."""
+    leg = Leg(call, context)
+    pump = asyncio.ensure_future(_pump(requests, leg))
+    try:
+        first = True
+        while (response := await leg.read()) is not END_OF_STREAM:
+            if first and (initial := await leg.initial_metadata()):
+                await context.send_initial_metadata(initial)
+            first = False
+            await context.write(response)
+        await end_like(await leg.ending(), context)
+    except grpc.aio.AioRpcError as error:
+        await abort_like(error, context)
+    finally:
+        pump.cancel()
+        leg.cancel()
 
 
-async def finish_like(outgoing: Any, context: Context) -> None:
+async def end_like(ending: grpc.aio.AioRpcError, context: Context) -> None:
     """Ends a stream as Triton ended it."""
-    code, trailing = await outgoing.code(), forwarded(await outgoing.trailing_metadata()) or ()
-    if code is not grpc.StatusCode.OK:
-        await context.abort(code, error_text(code, await outgoing.details()), trailing)
-    if trailing:
+    if ending.code() is not grpc.StatusCode.OK:
+        await abort_like(ending, context)
+    if trailing := forwarded(cast("Any", ending.trailing_metadata())):
         context.set_trailing_metadata(trailing)
 
 
-async def _pump(requests: AsyncIterator[bytes], outgoing: Any) -> None:
-    try:
-        async for request in requests:
-            await outgoing.write(request)
-        await outgoing.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-        return  # Triton ended the call first; its status is read beside this.
+async def _pump(requests: AsyncIterator[bytes], leg: Leg) -> None:
+    async for request in requests:
+        await leg.write(request)
+    await leg.done_writing()

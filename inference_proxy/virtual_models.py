@@ -1,7 +1,7 @@
 """Families as Triton would show them if they were models: ready, with metadata and config under their own name."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -15,10 +15,11 @@ from inference_proxy.refusals import (
     not_loadable,
     unknown_version,
 )
-from inference_proxy.relaying import Context, refuse, relay_unary
+from inference_proxy.relaying import Context, refuse
 from inference_proxy.routes import FamilyRoute
 from inference_proxy.summed_messages import summed_statistics
 from inference_proxy.targets import Target
+from inference_proxy.tritons import Tritons
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -26,16 +27,15 @@ MessageT = TypeVar("MessageT", bound=Message)
 class VirtualModels:
     """Answers the calls about one model, for families; calls about other names go through as they are."""
 
-    def __init__(self, families: Mapping[str, FamilyRoute], calls: Mapping[str, Any]) -> None:
-        """`calls` are Triton's unary callables by method name, without serializers."""
-        self._families, self._calls = families, calls
+    def __init__(self, families: Mapping[str, FamilyRoute], tritons: Tritons) -> None:
+        self._families, self._tritons = families, tritons
 
     async def model_ready(self, request: bytes, context: Context) -> bytes:
         """Ready when any permitted variant is."""
         asked = _parse(service_pb2.ModelReadyRequest, request)
         family = self._families.get(asked.name) if asked is not None else None
         if asked is None or family is None:
-            return await relay_unary(self._calls["ModelReady"], request, context)
+            return await self._about("ModelReady", asked.name if asked is not None else "", request, context)
         refusal = unknown_version(family.name, asked.version)
         if refusal is not None and refusal.code is grpc.StatusCode.INVALID_ARGUMENT:
             await refuse(refusal, context)
@@ -47,11 +47,11 @@ class VirtualModels:
         asked = _parse(service_pb2.ModelMetadataRequest, request)
         family = self._families.get(asked.name) if asked is not None else None
         if asked is None or family is None:
-            return await relay_unary(self._calls["ModelMetadata"], request, context)
+            return await self._about("ModelMetadata", asked.name if asked is not None else "", request, context)
         target = await _spokesman(family, asked.version, context)
         about = service_pb2.ModelMetadataRequest(name=target.model, version=target.version)
         answer = service_pb2.ModelMetadataResponse.FromString(
-            await relay_unary(self._calls["ModelMetadata"], about.SerializeToString(), context)
+            await self._tritons.ask("ModelMetadata", about.SerializeToString(), context, target.endpoints)
         )
         answer.name = family.name
         answer.versions[:] = [VERSION]
@@ -62,11 +62,11 @@ class VirtualModels:
         asked = _parse(service_pb2.ModelConfigRequest, request)
         family = self._families.get(asked.name) if asked is not None else None
         if asked is None or family is None:
-            return await relay_unary(self._calls["ModelConfig"], request, context)
+            return await self._about("ModelConfig", asked.name if asked is not None else "", request, context)
         target = await _spokesman(family, asked.version, context)
         about = service_pb2.ModelConfigRequest(name=target.model, version=target.version)
         answer = service_pb2.ModelConfigResponse.FromString(
-            await relay_unary(self._calls["ModelConfig"], about.SerializeToString(), context)
+            await self._tritons.ask("ModelConfig", about.SerializeToString(), context, target.endpoints)
         )
         answer.config.name = family.name
         answer.config.max_batch_size = min(
@@ -80,7 +80,7 @@ class VirtualModels:
         asked = _parse(service_pb2.ModelStatisticsRequest, request)
         family = self._families.get(asked.name) if asked is not None else None
         if asked is None or (asked.name and family is None):
-            return await relay_unary(self._calls["ModelStatistics"], request, context)
+            return await self._tritons.statistics(request, context)
         if family is not None:
             refusal = unknown_version(family.name, asked.version)
             if refusal is not None:
@@ -88,9 +88,7 @@ class VirtualModels:
                 await refuse(refusal if invalid else no_statistics_of_version(family.name), context)
             # A model that Triton does not have loaded has no statistics, and asking for them is an error.
             request = service_pb2.ModelStatisticsRequest().SerializeToString()
-        everything = service_pb2.ModelStatisticsResponse.FromString(
-            await relay_unary(self._calls["ModelStatistics"], request, context)
-        )
+        everything = service_pb2.ModelStatisticsResponse.FromString(await self._tritons.statistics(request, context))
         summed = {
             each.name: summed_statistics(each.name, VERSION, rows)
             for each in ([family] if family is not None else self._families.values())
@@ -106,7 +104,7 @@ class VirtualModels:
     async def repository_index(self, request: bytes, context: Context) -> bytes:
         """Triton's index with the families in it, in order of name as Triton has them."""
         asked = _parse(service_pb2.RepositoryIndexRequest, request)
-        answer = await relay_unary(self._calls["RepositoryIndex"], request, context)
+        answer = await self._tritons.index(request, context)
         if asked is None:
             return answer
         index = _parse(service_pb2.RepositoryIndexResponse, answer)
@@ -124,25 +122,28 @@ class VirtualModels:
         """A family is not loaded; any model is."""
         asked = _parse(service_pb2.RepositoryModelLoadRequest, request)
         await self._refuse_families(asked.model_name if asked is not None else "", "load", context)
-        return await relay_unary(self._calls["RepositoryModelLoad"], request, context)
+        return await self._tritons.tell("RepositoryModelLoad", request, context, any_will_do=True)
 
     async def unload(self, request: bytes, context: Context) -> bytes:
         """A family is not unloaded; any model is."""
         asked = _parse(service_pb2.RepositoryModelUnloadRequest, request)
         await self._refuse_families(asked.model_name if asked is not None else "", "unload", context)
-        return await relay_unary(self._calls["RepositoryModelUnload"], request, context)
+        return await self._tritons.tell("RepositoryModelUnload", request, context, any_will_do=True)
 
     async def trace_setting(self, request: bytes, context: Context) -> bytes:
         """Of a family: read from its first variant, set on every one."""
         asked = _parse(service_pb2.TraceSettingRequest, request)
         family = self._families.get(asked.model_name) if asked is not None else None
         if asked is None or family is None:
-            return await relay_unary(self._calls["TraceSetting"], request, context)
+            return await self._tritons.tell("TraceSetting", request, context)
         answers = []
         for target in family.targets:
             asked.model_name = target.model
-            answers.append(await relay_unary(self._calls["TraceSetting"], asked.SerializeToString(), context))
+            answers.append(await self._tritons.tell("TraceSetting", asked.SerializeToString(), context))
         return answers[0]
+
+    async def _about(self, method: str, model: str, request: bytes, context: Context) -> bytes:
+        return await self._tritons.ask(method, request, context, self._tritons.having(model))
 
     async def _refuse_families(self, name: str, action: str, context: Context) -> None:
         family = self._families.get(name)

@@ -59,6 +59,12 @@ def read_wishes(parameters: Mapping[str, ParameterValue]) -> Wishes | None:
     )
 
 
+def sequence_of(parameters: Mapping[str, ParameterValue]) -> Wishes | None:
+    """What is said of a sequence alone; None where the request is in none."""
+    wishes = read_wishes({key: value for key, value in parameters.items() if key.startswith("sequence_")})
+    return wishes if wishes is not None and wishes.sequence_id is not None else None
+
+
 def why_unsatisfiable(family: str, wishes: Wishes, permitted: tuple[Target, ...]) -> str:
     """The sentence for a client whose requirements no permitted variant meets."""
     if wishes.pin_variant is not None and all(target.variant != wishes.pin_variant for target in permitted):

@@ -59,6 +59,11 @@ def whole(answer: aiohttp.ClientResponse, body: bytes, headers: Headers) -> Resp
     return Response(status=answer.status, reason=answer.reason, body=body, headers=headers)
 
 
+def bytes_of(answer: Response) -> bytes:
+    """The body of an answer in one piece."""
+    return answer.body if isinstance(answer.body, bytes) else b""
+
+
 async def begin(
     request: BaseRequest, answer: aiohttp.ClientResponse, headers: Headers, length: int | None
 ) -> StreamResponse:

@@ -7,13 +7,13 @@ from urllib.parse import quote
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
 
 from inference_proxy.endpoints import Endpoint
-from inference_proxy.http.answers import error_answer, pass_answer, refusal_answer
-from inference_proxy.http.bodies import Body
+from inference_proxy.http.answers import error_answer, refusal_answer
 from inference_proxy.http.generating import Generating
 from inference_proxy.http.inferring import Inferring
 from inference_proxy.http.places import Place, place_of
 from inference_proxy.http.serving import Serving
-from inference_proxy.http.upstream import READ_AT_ONCE, Away, Upstream, passed_on
+from inference_proxy.http.tritons import Tritons
+from inference_proxy.http.upstream import READ_AT_ONCE, Away, Upstream
 from inference_proxy.http.virtual_models import VirtualModels
 from inference_proxy.inferring import Route, Rules
 from inference_proxy.refusals import no_server
@@ -71,16 +71,17 @@ class HttpFront:
     def __init__(
         self, rules: Rules, families: Mapping[str, FamilyRoute], endpoints: tuple[Endpoint, ...], access: Access
     ) -> None:
-        """Names without a route go to the first endpoint that has HTTP."""
         self._access = access
-        self._home = next((each for each in endpoints if each.http_address), rules.home)
         self._upstream = Upstream(endpoints[0].way)
         self._families = dict(families)
         # Triton decodes nothing in a path, but its clients encode names: a family answers to both.
         self._by_name = dict(families) | {quote(name, safe=""): family for name, family in families.items()}
         self._routes: dict[str, Route] = {name.decode(): route for name, route in rules.routes.items()}
         self._routes.update(self._by_name)
-        self._models = VirtualModels(self._upstream, self._home)
+        # Where none has HTTP, the refusal is the same as where none answers.
+        over_http = tuple(each for each in endpoints if each.http_address) or endpoints
+        self._tritons = Tritons(self._upstream, over_http, rules.tritons.places)
+        self._models = VirtualModels(self._tritons)
         serving = Serving(self._upstream, rules, endpoints)
         inferring, generating = Inferring(serving), Generating(serving)
         self._routed: dict[str, Routed] = {
@@ -158,18 +159,4 @@ class HttpFront:
             return await self._models.index(request, place, self._families)
         elif place.action == "all stats" and method == "GET":
             return await self._models.statistics_of_all(request, place, self._families)
-        return await self._relay(request, place)
-
-    async def _relay(self, request: BaseRequest, place: Place) -> StreamResponse:
-        """To Triton and back as it is."""
-        body = Body(request)
-        await body.beginning(1)
-        headers, payload = passed_on(request.headers), body.payload()
-        if body.known_length is not None and not isinstance(payload, bytes):
-            headers.append(("Content-Length", str(body.known_length)))
-        # Triton answers both alike, but sends a body after HEAD that no client expects.
-        method = "OPTIONS" if request.method == "HEAD" else request.method
-        async with await self._upstream.send(
-            self._home.http_address, method, place.path + place.query, headers, payload
-        ) as answer:
-            return await pass_answer(request, answer)
+        return await self._tritons.relay(request, place)

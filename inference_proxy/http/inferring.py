@@ -1,24 +1,20 @@
 """`infer` over HTTP: JSON, binary tensors and raw binary requests, each answered with its receipt."""
 
-import re
-
 import aiohttp
 from aiohttp.web import BaseRequest, StreamResponse
 
 from inference_proxy.http.answers import begin, pass_answer, pump, whole
 from inference_proxy.http.bodies import SMALL, Body
-from inference_proxy.http.encodings import LARGEST_INFLATED, Compressor, Inflater, chosen_encoding
-from inference_proxy.http.json_outline import Outline, infer_outline, inserted, parameters_spot
+from inference_proxy.http.encodings import Compressor, chosen_encoding
+from inference_proxy.http.json_outline import inserted, parameters_spot
+from inference_proxy.http.outlines import HEADER_LENGTH, header_length, outline_of
 from inference_proxy.http.places import Place
 from inference_proxy.http.serving import Asked, Passage, Serving
 from inference_proxy.http.upstream import HOP_BY_HOP, Headers, passed_on, read_whole
 from inference_proxy.inferring import Route
 from inference_proxy.routes import Receipt
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
 _REWRITTEN = HOP_BY_HOP | {HEADER_LENGTH.lower()}
-
-_NUMBER = re.compile(r"[ \t]*([+-]?\d{1,18})")
 
 
 class Inferring:
@@ -81,28 +77,6 @@ class Inferring:
         await streamed.write(edited)
         await pump(answer, streamed)
         return streamed
-
-
-async def outline_of(request: BaseRequest, body: Body) -> Outline:
-    """What an inference request says before its tensors; nothing where there is no JSON, as in raw binary requests."""
-    given = request.headers.get(HEADER_LENGTH)
-    length = LARGEST_INFLATED if given is None else min(header_length(given), LARGEST_INFLATED)
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if length <= 0 or encoding not in {"identity", "gzip", "deflate"}:
-        return Outline()
-    if encoding == "identity":
-        return infer_outline(await body.whole() if given is None else (await body.beginning(length))[:length])
-    inflater = Inflater()
-    await inflater.feed(await body.beginning(1), length)
-    while inflater.length < length and (piece := await body.more()):
-        await inflater.feed(piece, length)
-    return infer_outline(inflater.text)
-
-
-def header_length(value: str) -> int:
-    """The JSON's length as Triton reads the header: the number that it begins with, 0 where it begins with none."""
-    number = _NUMBER.match(value)
-    return int(number[1]) if number is not None else 0
 
 
 def with_receipt(data: bytes, receipt: Receipt) -> bytes:

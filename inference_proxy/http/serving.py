@@ -68,7 +68,7 @@ class Serving:
         self.receipts = rules.receipts
         self._everywhere = all(each.http_address for each in endpoints)
         self._upstream, self._accounting = upstream, rules.accounting
-        self._tenants, self._at_most = rules.tenants, rules.at_most
+        self._tenants, self._at_most, self._places = rules.tenants, rules.at_most, rules.tritons.places
 
     async def serve(self, asked: Asked, route: Route, finish: Finish) -> StreamResponse:
         """The answer to a request whose name has a route."""
@@ -84,7 +84,7 @@ class Serving:
         lane = route.lane(tenant, asked.place.version.encode(), _now_us(), wishes)
         if isinstance(lane, Refusal):
             return refusal_answer(lane)
-        endpoint = least_loaded(self._over_http(lane))
+        endpoint = self._places.endpoint(lane.target.model, self._over_http(lane), wishes)
         if endpoint is None:
             return refusal_answer(no_server())
         answer, unserved = await self._try(asked, lane, endpoint, finish)

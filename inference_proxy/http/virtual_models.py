@@ -7,12 +7,11 @@ from typing import Any
 
 from aiohttp.web import BaseRequest, Response, StreamResponse
 
-from inference_proxy.endpoints import Endpoint
-from inference_proxy.http.answers import empty_answer, error_answer, json_answer, whole
+from inference_proxy.http.answers import bytes_of, empty_answer, error_answer, json_answer
 from inference_proxy.http.bodies import Body
 from inference_proxy.http.places import Place, model_path
 from inference_proxy.http.summed_statistics import summed_statistics
-from inference_proxy.http.upstream import ALSO_PLAIN, Upstream, passed_on, read_whole
+from inference_proxy.http.tritons import Tritons, statistics_answer
 from inference_proxy.refusals import VERSION, no_version_ready, unknown_version
 from inference_proxy.routes import FamilyRoute
 from inference_proxy.targets import Target
@@ -26,9 +25,8 @@ Call = Callable[[BaseRequest, Place, FamilyRoute], Awaitable[StreamResponse]]
 class VirtualModels:
     """Answers what is asked about a family."""
 
-    def __init__(self, upstream: Upstream, home: Endpoint) -> None:
-        """`home` is the Triton that answers where any may."""
-        self._upstream, self._home = upstream, home
+    def __init__(self, tritons: Tritons) -> None:
+        self._tritons = tritons
         self.calls: dict[tuple[str, str], Call] = {
             ("GET", "ready"): self._ready,
             ("GET", "metadata"): self._metadata,
@@ -43,10 +41,9 @@ class VirtualModels:
     async def index(self, request: BaseRequest, place: Place, families: dict[str, FamilyRoute]) -> StreamResponse:
         """Triton's repository index with the families in it, in order of name as Triton has them."""
         body = await Body(request).whole()
-        answer = await self._ask(request, "POST", place.path + place.query, body)
-        if answer.status != 200:
-            return answer
-        rows = json.loads(_bytes(answer))
+        rows = await self._tritons.index(request, place.path + place.query, body)
+        if isinstance(rows, Response):
+            return rows
         only_ready = _asks_for_ready(body)
         for name, family in families.items():
             if _is_ready(family):
@@ -59,16 +56,15 @@ class VirtualModels:
         self, request: BaseRequest, place: Place, families: dict[str, FamilyRoute]
     ) -> StreamResponse:
         """Triton's statistics of every model, and each family's row behind them."""
-        answer = await self._ask(request, "GET", place.path + place.query)
-        if answer.status != 200:
-            return answer
-        rows = json.loads(_bytes(answer))["model_stats"]
+        rows = await self._tritons.statistics(request, place.path + place.query)
+        if isinstance(rows, Response):
+            return rows
         summed = [
             summed_statistics(name, VERSION, own)
             for name, family in families.items()
             if (own := _rows_of(family, rows))
         ]
-        return json_answer({"model_stats": rows + summed})
+        return statistics_answer(rows + summed)
 
     async def _ready(self, _request: BaseRequest, place: Place, family: FamilyRoute) -> StreamResponse:
         refusal = unknown_version(family.name, place.version)
@@ -101,8 +97,9 @@ class VirtualModels:
         if refusal is not None or not ready:
             status = 400 if refusal is not None and "specified version string" in refusal.text else 404
             return error_answer(status, (refusal or no_version_ready(family.name)).text, content_type=_JSON)
-        answer = await self._ask(request, "GET", model_path(ready[0].model, ready[0].version, action))
-        return json_answer(edit(json.loads(_bytes(answer)))) if answer.status == 200 else answer
+        target = model_path(ready[0].model, ready[0].version, action)
+        answer = await self._tritons.ask(request, "GET", target, where=ready[0].endpoints)
+        return json_answer(edit(json.loads(bytes_of(answer)))) if answer.status == 200 else answer
 
     async def _statistics(self, request: BaseRequest, place: Place, family: FamilyRoute) -> StreamResponse:
         refusal = unknown_version(family.name, place.version)
@@ -112,7 +109,7 @@ class VirtualModels:
                 text = f"requested model version is not available for model '{family.name}'"
             return error_answer(400, text, content_type=_JSON)
         answers = await self._ask_each(request, family, "GET", "stats", b"")
-        rows = [row for answer in answers if answer.status == 200 for row in json.loads(_bytes(answer))["model_stats"]]
+        rows = [row for each in answers if each.status == 200 for row in json.loads(bytes_of(each))["model_stats"]]
         if not rows:
             return error_answer(400, f"requested model '{family.name}' is not available", content_type=_JSON)
         return json_answer({"model_stats": [summed_statistics(family.name, VERSION, rows)]})
@@ -133,16 +130,11 @@ class VirtualModels:
     async def _ask_each(
         self, request: BaseRequest, family: FamilyRoute, method: str, action: str, body: bytes
     ) -> list[Response]:
-        async def ask(target: Target) -> Response:
+        async def ask(target: Target) -> list[Response]:
             version = "" if action == "trace/setting" else target.version
-            return await self._ask(request, method, model_path(target.model, version, action), body)
+            return await self._tritons.ask_all(request, method, model_path(target.model, version, action), body)
 
-        return list(await asyncio.gather(*map(ask, family.targets)))
-
-    async def _ask(self, request: BaseRequest, method: str, target: str, body: bytes = b"") -> Response:
-        headers = passed_on(request.headers, ALSO_PLAIN)
-        async with await self._upstream.send(self._home.http_address, method, target, headers, body) as answer:
-            return whole(answer, await read_whole(answer), passed_on(answer.headers))
+        return [answer for answers in await asyncio.gather(*map(ask, family.targets)) for answer in answers]
 
 
 def _rows_of(family: FamilyRoute, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -152,10 +144,6 @@ def _rows_of(family: FamilyRoute, rows: list[dict[str, Any]]) -> list[dict[str, 
 
 def _is_ready(family: FamilyRoute) -> bool:
     return any(target.ready for target in family.targets)
-
-
-def _bytes(answer: Response) -> bytes:
-    return answer.body if isinstance(answer.body, bytes) else b""
 
 
 def _asks_for_ready(body: bytes) -> bool:

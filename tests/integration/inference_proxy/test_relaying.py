@@ -1,6 +1,8 @@
 """What passes through unchanged: bytes, metadata, deadlines, cancellation, statuses; before a server that shows it."""
 
 import asyncio
+import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -57,9 +59,14 @@ class Upstream(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in t
             return request
 
         async def stream(requests: AsyncIterator[bytes], context: Any) -> None:
-            self.calls.append((method, dict(context.invocation_metadata()), context.time_remaining()))
+            metadata = dict(context.invocation_metadata())
+            self.calls.append((method, metadata, context.time_remaining()))
+            if "initial" in metadata:
+                await context.send_initial_metadata((("from-triton", "early"),))
             async for request in requests:
                 await context.write(request)
+                if "fail" in metadata:
+                    await context.abort(grpc.StatusCode.DATA_LOSS, "größte Not", (("why-bin", b"\x01"),))
             context.set_trailing_metadata((("late-text", "bye"),))
 
         if method.endswith("ModelStreamInfer") or "Unheard" in method:
@@ -186,6 +193,31 @@ async def test_a_method_that_nobody_has_heard_of_is_triton_to_answer(channel: An
     call = channel.stream_stream(f"/{SERVICE}/Unheard")(iter([b"one", b"two"]))
     assert [answer async for answer in call] == [b"one", b"two"]
     assert dict(await call.trailing_metadata())["late-text"] == "bye"
+
+
+@pytest.mark.parametrize("method", ["ModelStreamInfer", "Unheard"])
+@pytest.mark.parametrize("initial", ["initial", "no-initial"])
+async def test_a_stream_ends_as_triton_ended_it_whatever_comes_too_late(
+    proxy: Proxy, method: str, initial: str
+) -> None:
+    metadata = (("fail", "yes"), (initial, "yes"))
+
+    def ask() -> tuple[Any, dict[str, Any]]:
+        # The blocking client: that of grpc.aio would itself put a late write's status over the one that it got.
+        with grpc.insecure_channel(address_of(proxy)) as blocking:
+            raw: Any = blocking
+            call = raw.stream_stream(f"/{SERVICE}/{method}")(itertools.repeat(message, 200), metadata=metadata)
+            with contextlib.suppress(grpc.RpcError):
+                for _ in call:
+                    pass
+            return call, dict(call.initial_metadata())
+
+    message = infer_request("not-ours").SerializeToString()
+    for _ in range(10):
+        call, early = await asyncio.to_thread(ask)
+        assert (call.code(), call.details()) == (grpc.StatusCode.DATA_LOSS, "größte Not")
+        assert dict(call.trailing_metadata())["why-bin"] == b"\x01"
+        assert ("from-triton" in early) == (initial == "initial")
 
 
 async def test_a_service_that_is_not_tritons_is_unimplemented(channel: Any) -> None:
