@@ -37,7 +37,7 @@ async def fetch(
 ) -> int:
     """Writes the readings of [start, end) to `path`, by way of `path.part`; how many rows the file has."""
     part = path.with_name(path.name + ".part")
-    moment = resumed_at(part, start)
+    moment = resumed_at(part, start, source.name)
     rows = _count_rows(part)
     with part.open("a", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -58,8 +58,11 @@ async def fetch(
     return rows
 
 
-def resumed_at(part: Path, start: datetime) -> datetime:
-    """Where an interrupted fetch goes on: after its last whole row. A row that was cut is taken off."""
+def resumed_at(part: Path, start: datetime, source: str) -> datetime:
+    """Where an interrupted fetch goes on: after its last whole row. A row that was cut is taken off.
+
+    InvalidInput when it is the beginning of another fetch: two areas, or two spans, are not to be one history.
+    """
     if not part.exists():
         return start
     content = part.read_bytes()
@@ -73,7 +76,13 @@ def resumed_at(part: Path, start: datetime) -> datetime:
         raise InvalidInput(f"{part}: is not the beginning of a fetch; move it away")
     if len(lines) == 1:
         return start
-    return max(start, parse_time(lines[-1].split(",")[1], f"{part}: valid_to"))
+    first, last = next(csv.DictReader(lines)), lines[-1]
+    if not f"{first['source']}:".startswith(f"{source}:") or parse_time(first["valid_from"], str(part)) < start:
+        raise InvalidInput(
+            f"{part}: is the beginning of another fetch, from {first['source']} since {first['valid_from']}; "
+            f"move it away, or ask for the same again"
+        )
+    return max(start, parse_time(last.split(",")[1], f"{part}: valid_to"))
 
 
 async def _patiently(source: Source, zone: str, start: datetime, end: datetime, pause_s: float) -> list[Reading]:

@@ -42,6 +42,8 @@ class _State:
     failures: int = 0
     not_before: datetime | None = None
     problem: str = ""
+    no_forecast_before: datetime | None = None
+    forecast_problem: str = ""
 
     def may_be_asked(self, now: datetime) -> bool:
         return self.not_before is None or now >= self.not_before
@@ -99,18 +101,28 @@ class Polling:
         return self._wait(None, self._clock())
 
     async def _ask(self, state: _State, now: datetime) -> None:
-        source = state.source
-        newest = await self._fill(source, now)
-        if state.forecast:
-            try:
-                forecast = await source.forecast(self._zone)
-            except SourceError as error:
-                log.warning("no forecast", zone=self._zone, source=source.name, problem=str(error))
-            else:
-                await self._take(forecast, now)
-                newest = max([newest, *(each.valid_to for each in forecast if each.valid_from <= now)])
+        newest = await self._fill(state.source, now)
+        if state.forecast and (state.no_forecast_before is None or now >= state.no_forecast_before):
+            forecast = await self._forecast(state, now)
+            await self._take(forecast, now)
+            newest = max([newest, *(each.valid_to for each in forecast if each.valid_from <= now)])
         if newest + self._limits.silence < now:
-            raise SourceError(f"{source.name} has said nothing since {newest:%Y-%m-%d %H:%M} UTC")
+            raise SourceError(f"{state.source.name} has said nothing since {newest:%Y-%m-%d %H:%M} UTC")
+
+    async def _forecast(self, state: _State, now: datetime) -> list[Reading]:
+        """A source without a forecast is one all the same: that is said once, and it is asked again in its time."""
+        state.no_forecast_before = None
+        try:
+            forecast = await state.source.forecast(self._zone)
+        except SourceError as error:
+            if str(error) != state.forecast_problem:
+                log.warning("no forecast", zone=self._zone, source=state.source.name, problem=str(error))
+            state.forecast_problem = str(error)
+            if error.retry_after is not None:
+                state.no_forecast_before = now + error.retry_after
+            return []
+        state.forecast_problem = ""
+        return forecast
 
     async def _fill(self, source: Source, now: datetime) -> datetime:
         """Asks for what is missing and for what may have been revised; the end of the newest interval."""

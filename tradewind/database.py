@@ -49,7 +49,10 @@ def from_microseconds(value: int) -> datetime:
 
 
 def open_engine(url: str) -> Engine:
-    """An engine for SQLite (WAL, writes begun as writers) or Postgres; StartupError when the URL is neither."""
+    """An engine for SQLite (WAL, writes begun as writers) or Postgres; StartupError when the URL is neither.
+
+    What is written is left out of its errors, which end in logs.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -58,11 +61,12 @@ def open_engine(url: str) -> Engine:
         ) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+        arguments = {"timeout": BUSY_TIMEOUT_S, "check_same_thread": False}
+        engine = create_engine(parsed, connect_args=arguments, hide_parameters=True)
         _prepare_sqlite(engine)
         return engine
     if backend == "postgresql":
-        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
     raise StartupError(f"TRADEWIND_DATABASE_URL names {backend}: use sqlite:///file.db or postgresql://…")
 
 

@@ -64,34 +64,34 @@ class Api:
         if cached is not None and time.monotonic() < cached.fresh_until:
             return cached.payload
         sent = dict(headers or {}) | ({"if-none-match": cached.etag} if cached and cached.etag else {})
-        try:
-            return await self._get_patiently(key, path, params, sent)
-        except _Transient as error:
-            raise SourceError(str(error)) from error
+        response, body = await self._ask_patiently(path, dict(params or {}), sent, None)
+        return self._keep(key, response, body)
 
     async def login(self, path: str, username: str, password: str) -> Any:
         """The JSON of a sign-in with user and password; never cached."""
-        request = self._client.build_request("GET", path)
-        auth = httpx.BasicAuth(username, password)
-        response, body = await self._whole(request, auth)
-        self._check(response)
+        _, body = await self._ask_patiently(path, {}, {}, httpx.BasicAuth(username, password))
         return self._parse(body)
 
     async def close(self) -> None:
         """Ends the connections."""
         await self._client.aclose()
 
-    async def _get_patiently(
-        self, key: str, path: str, params: Mapping[str, str] | None, headers: Mapping[str, str]
-    ) -> Any:
+    async def _ask_patiently(
+        self, path: str, params: dict[str, str], headers: dict[str, str], auth: httpx.Auth | None
+    ) -> tuple[httpx.Response, bytes]:
+        """An answer that is one; SourceError when the last attempt has failed, too."""
         retries = stamina.retry_context(
             on=_Transient, attempts=self._limits.attempts, timeout=None, wait_initial=self._limits.first_wait_s
         )
-        async for attempt in retries:
-            with attempt:
-                request = self._client.build_request("GET", path, params=dict(params or {}), headers=dict(headers))
-                response, body = await self._whole(request, None)
-                return self._keep(key, response, body)
+        try:
+            async for attempt in retries:
+                with attempt:
+                    request = self._client.build_request("GET", path, params=params, headers=headers)
+                    response, body = await self._whole(request, auth)
+                    self._check(response)
+                    return response, body
+        except _Transient as error:
+            raise SourceError(str(error)) from error
         raise AssertionError  # The retries end with a result or an exception.
 
     async def _whole(self, request: httpx.Request, auth: httpx.Auth | None) -> tuple[httpx.Response, bytes]:
@@ -120,7 +120,6 @@ class Api:
         if response.status_code == httpx.codes.NOT_MODIFIED and cached is not None:
             payload, etag = cached.payload, cached.etag
         else:
-            self._check(response)
             payload, etag = self._parse(body), response.headers.get("etag")
         fresh_s = _max_age_s(response.headers.get("cache-control", ""))
         self._cache.pop(key, None)
@@ -132,7 +131,9 @@ class Api:
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
-        if status == httpx.codes.OK:
+        if status == httpx.codes.OK or (
+            status == httpx.codes.NOT_MODIFIED and "if-none-match" in response.request.headers
+        ):
             return
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise AccessDenied(f"{self._provider} refuses the key or login (status {status}): check it")

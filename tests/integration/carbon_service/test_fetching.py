@@ -86,9 +86,15 @@ def test_somebody_elses_file_is_not_continued(tmp_path: Path) -> None:
     part = tmp_path / "june.csv.part"
     part.write_text("something else\n")
     with pytest.raises(InvalidInput, match="not the beginning of a fetch"):
-        resumed_at(part, START)
-    part.write_text(",".join(COLUMNS) + "\n")
-    assert resumed_at(part, START) == START
+        resumed_at(part, START, "neso:11")
+    header = ",".join(COLUMNS) + "\n"
+    part.write_text(header)
+    assert resumed_at(part, START, "neso:11") == START
+    part.write_text(f"{header}2023-06-01T00:00:00Z,2023-06-01T00:30:00Z,101.0,forecast,neso:11\n")
+    assert resumed_at(part, START, "neso:11") == START + HALF_HOUR
+    for start, source in ((START, "neso:1"), (START, "neso:12"), (START + HALF_HOUR, "neso:11")):
+        with pytest.raises(InvalidInput, match="beginning of another fetch, from neso:11 since 2023-06-01"):
+            resumed_at(part, start, source)
 
 
 def test_days_and_times() -> None:

@@ -108,7 +108,13 @@ async def test_nobody_listening_is_said(provider: Any) -> None:
     assert provider.asked == []
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("100000", 3600), ("soon", None), (None, None)])
+PAST, FAR = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2135 07:28:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("100000", 3600), (PAST, 0), (FAR, 3600), ("soon", None), ("nan", None), (None, None)],
+)
 async def test_a_limit_is_respected(provider: Any, answers: Any, header: str | None, seconds: int | None) -> None:
     headers = {} if header is None else {"retry-after": header}
     provider.answer = lambda _asked: answers(status=429, headers=headers)
@@ -218,6 +224,38 @@ async def test_watttime_logs_in_and_renews_a_token_that_was_taken_back(provider:
     ]
 
 
+@pytest.mark.parametrize(("status", "attempts"), [(503, 3), (429, 1)])
+async def test_a_login_that_fails_is_the_sources_failure(
+    provider: Any, answers: Any, status: int, attempts: int
+) -> None:
+    provider.answer = lambda _asked: answers({}, status=status)
+    source = WattTime("CAISO_NORTH", "user", "password", provider.url, QUICK)
+    with pytest.raises(SourceError, match=f"status {status}"):
+        await source.forecast("US-CAL")
+    await source.close()
+    assert [each.path for each in provider.asked] == ["/login"] * attempts
+
+
+async def test_a_forecast_that_is_refused_is_said_once_and_left_alone(
+    provider: Any, answers: Any, zone: "Zone", capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(asked: Any) -> Any:
+        if asked.path.endswith("fw48h"):
+            return answers(status=429, headers={"retry-after": "600"})
+        return national(zone, answers)(asked)
+
+    provider.answer = answer
+    source = Neso(url=provider.url, limits=QUICK)
+    polling = Polling("GB", [(source, True)], zone.intake, zone.library, zone.healths, zone.clock)
+    for _ in range(12):
+        await polling.poll()
+        zone.now += timedelta(minutes=1)
+    await source.close()
+    assert zone.health() == [("neso", True, True)]
+    assert sum(each.path.endswith("fw48h") for each in provider.asked) == 2
+    assert sum("no forecast" in line for line in "".join(capsys.readouterr()).splitlines()) == 1
+
+
 async def test_a_login_that_is_refused_is_said_without_the_password(provider: Any, answers: Any) -> None:
     provider.answer = lambda _asked: answers({}, status=401)
     source = WattTime("CAISO_NORTH", "user", "the-password", provider.url, QUICK)
@@ -251,6 +289,8 @@ class Zone:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.now = datetime.now(UTC)
+        if self.now.minute % 30 > 26:
+            self.now += timedelta(minutes=5)  # No half-hour begins in the minutes that a test lets pass.
         self.board, self.healths = Board(), SourceHealths()
         self.writer = Writer()
         self.intake = Intake(Keeper(engine, Rules()), self.writer, self.board, lambda: self.now)
