@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -134,17 +135,18 @@ def _csv_lines(answer: Any, groups: list[str]) -> Iterator[dict[str, Any]]:
 def print_table(answer: Any, groups: list[str]) -> None:
     """For people: the grams of serving first, what is beside them below."""
     console = Console()
-    console.print(_served(answer, groups))
-    for table in (_beside(answer), _compared(answer)):
+    for title, table in (_served(answer, groups), _beside(answer), _compared(answer)):
         if table is not None:
+            # Not the table's own title, which would be broken to the table's width.
+            console.print(title, style="italic", soft_wrap=True)
             console.print(table)
     for note in notes(answer):
         console.print(note, soft_wrap=True)
 
 
-def _served(answer: Any, groups: list[str]) -> Table:
+def _served(answer: Any, groups: list[str]) -> tuple[str, Table]:
     unit, per_gram = mass_unit(answer.total)
-    table = _table(f"{unit} of CO₂eq, beside always the smallest and always the largest")
+    table = _table()
     for group in groups:
         table.add_column(group, overflow="fold")
     for heading in ("served", "J", "error", unit, "smallest", "largest"):
@@ -154,21 +156,21 @@ def _served(answer: Any, groups: list[str]) -> Table:
     if groups:
         table.add_section()
         table.add_row("total", *[""] * (len(groups) - 1), *_cells(answer.total, per_gram), style="bold")
-    return table
+    return f"{unit} of CO₂eq, beside always the smallest and always the largest", table
 
 
-def _beside(answer: Any) -> Table | None:
+def _beside(answer: Any) -> tuple[str, Table | None]:
     """What belongs to serving and is in no sum above."""
-    lines = list(_beside_lines(answer))
+    title, lines = "Beside these, and in no sum above", list(_beside_lines(answer))
     if not lines:
-        return None
-    table = _table("Beside these, and in no sum above")
+        return title, None
+    table = _table()
     table.add_column("what", overflow="fold")
     table.add_column("CO₂eq", justify="right", no_wrap=True)
     table.add_column("figures", no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    return table
+    return title, table
 
 
 def _beside_lines(answer: Any) -> Iterator[tuple[str, str, str]]:
@@ -177,9 +179,9 @@ def _beside_lines(answer: Any) -> Iterator[tuple[str, str, str]]:
         yield f"the data centre's overhead, at a PUE of {answer.pue.value:g}", mass(grams), answer.pue.provenance
     if answer.HasField("embodied"):
         found = answer.embodied
-        hours = (moment(found.reserved_to) - moment(found.reserved_from)).total_seconds() / 3_600
+        reserved = moment(found.reserved_to) - moment(found.reserved_from)
         what = f"embodied: {found.share * 100:.4g} % of {found.device_kg:g} kg in {found.lifetime_years:g} years"
-        yield f"{what}, for {hours:.4g} h", mass(found.embodied_g), found.provenance
+        yield f"{what}, for {_duration(reserved)}", mass(found.embodied_g), found.provenance
         yield "  of which in hours in which nothing was served", mass(found.idle_g), found.provenance
     if answer.HasField("own_use"):
         own = answer.own_use
@@ -194,13 +196,13 @@ def _beside_lines(answer: Any) -> Iterator[tuple[str, str, str]]:
             yield f"  its overhead, at a PUE of {answer.pue.value:g}", mass(known["overhead_g"]), own.provenance
 
 
-def _compared(answer: Any) -> Table | None:
+def _compared(answer: Any) -> tuple[str, Table | None]:
     """The ledger held against Triton's own counts."""
     if not answer.HasField("reconciliation"):
-        return None
+        return "", None
     found = answer.reconciliation
     begins, ends = (f"{moment(each):%Y-%m-%dT%H:%M:%SZ}" for each in (getattr(found, "from"), found.to))
-    table = _table(f"Reconciled with Triton's counts, {begins} to {ends}")
+    table = _table()
     table.add_column("variant", overflow="fold")
     for heading in ("recorded", "executed", "missing", "J", "CO₂eq"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -219,7 +221,7 @@ def _compared(answer: Any) -> Table | None:
         )
     if not found.rows:
         table.add_row("none", "0", "0", "0", "", "", "")
-    return table
+    return f"Reconciled with Triton's counts, {begins} to {ends}", table
 
 
 def notes(answer: Any) -> list[str]:
@@ -293,14 +295,19 @@ def _cells(row: Any, per_gram: float) -> list[str]:
     ]
 
 
+def _duration(span: timedelta) -> str:
+    days = span / timedelta(days=1)
+    return f"{days:.4g} days" if days >= 2 else f"{days * 24:.3g} h" if days * 24 >= 1 else f"{days * 1_440:.3g} min"
+
+
 def _number(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"{value:.4g}" if value < 1_000 else f"{value:,.0f}"
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
 def _known(message: Any, *names: str) -> dict[str, Any]:
