@@ -234,10 +234,13 @@ def _as_number(cell: str) -> float | None:
 
 
 def _as_seconds(cell: str) -> int | None:
+    # First: 1641020400000 is milliseconds, but would also pass for the year 1641 in ISO 8601 without separators.
+    if (seconds := _epoch_seconds(_as_number(cell))) is not None:
+        return seconds
     try:
         moment = datetime.fromisoformat(cell)
     except ValueError:
-        return _epoch_seconds(_as_number(cell))
+        return None
     return round(moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=UTC).timestamp())
 
 

@@ -71,6 +71,12 @@ def test_the_usual_step_shrugs_off_gaps_duplicates_and_a_clock_change(tmp_path: 
     assert [trace.value(4), trace.value(5)] == [104.0, 105.0], "duplicates keep the order of the file"
 
 
+def test_milliseconds_are_never_taken_for_a_date_without_separators(tmp_path: Path) -> None:
+    first = 1_640_995_200_000
+    trace = read(tmp_path, "timestamp,ci\n" + "".join(f"{first + 3_600_000 * n},{100 + n}\n" for n in range(24)))
+    assert list(trace.times_s) == [first // 1000 + 3600 * n for n in range(24)]
+
+
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
