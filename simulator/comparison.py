@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.budget_periods import budget_periods, utc_text
 from simulator.evaluation import Ground, Row, evaluate
 from simulator.optimum import optimum_of
 from simulator.run import Weights, run_policy
@@ -15,7 +16,7 @@ from simulator.series import IntensitySeries
 from tradewind.catalogue import OperatingPoint
 from tradewind.errors import InvalidInput
 from tradewind.policies import Policy
-from tradewind.policies.carbon_budget import CarbonBudget, part_seen, period_end, period_start
+from tradewind.policies.carbon_budget import CarbonBudget
 from tradewind.policies.proportional import Proportional
 from tradewind.policies.restraints import Hysteresis, OptOut, StopDegrading
 
@@ -77,8 +78,8 @@ class Comparison:
                 "duplicates": series.duplicates,
                 "scored": len(self.scored),
                 "interval_s": series.interval_s,
-                "scored_from": _text(int(times[0])),
-                "scored_to": _text(int(times[-1]) + series.interval_s),
+                "scored_from": utc_text(int(times[0])),
+                "scored_to": utc_text(int(times[-1]) + series.interval_s),
             },
             "baseline": self.ground.baseline,
             "pool": [point.variant for point in self.plan.pool],
@@ -108,7 +109,7 @@ def compare(
         mixes = run_policy(policy, series, plan.pool, plan.window, requests, progress)
         weights[entrant.label] = mixes[scored]
         if (budget := _budget_within(policy)) is not None:
-            periods[entrant.label] = _periods(budget, series, mixes, requests, scored, plan.pool, ground.scale)
+            periods[entrant.label] = budget_periods(budget, series, mixes, requests, scored, ground)
     rows = [replace(evaluate(label, mixes, ground), periods=periods.get(label, ())) for label, mixes in weights.items()]
     return Comparison(series, plan, ground, scored, tuple(rows), weights)
 
@@ -168,54 +169,3 @@ def _budget_within(policy: Policy) -> CarbonBudget | None:
     while isinstance(policy, Hysteresis | OptOut | StopDegrading):
         policy = policy.policy
     return policy if isinstance(policy, CarbonBudget) else None
-
-
-def _periods(
-    policy: CarbonBudget,
-    series: IntensitySeries,
-    mixes: Weights,
-    requests: NDArray[np.float64],
-    scored: NDArray[np.intp],
-    pool: tuple[OperatingPoint, ...],
-    scale: float,
-) -> tuple[Mapping[str, Any], ...]:
-    """Every period with scored rows: its budget, what was emitted, and the least error the budget could have had."""
-    starts = np.array(
-        [period_start(datetime.fromtimestamp(int(t), UTC), policy.period).timestamp() for t in series.times_s]
-    )
-    known = ~np.isnan(requests)
-    periods: list[Mapping[str, Any]] = []
-    budget_g = policy.budget_g
-    for start in np.unique(starts):
-        rows = np.flatnonzero((starts == start) & known)
-        if len(rows) == 0:
-            continue
-        load, g_per_kwh = requests[rows], series.g_per_kwh[rows]
-        optimum = optimum_of(g_per_kwh, load, pool)
-        ground = Ground(g_per_kwh, load, pool, pool[0].variant, optimum)
-        least, most = (float(ground.grams(ground.always(pool[end].variant)).sum()) for end in (0, -1))
-        spent = float(ground.grams(mixes[rows]).sum())
-        if budget_g is not None and np.isin(rows, scored).any():
-            begins = datetime.fromtimestamp(float(start), UTC)
-            ends = period_end(begins, policy.period)
-            periods.append(
-                {
-                    "from": _text(int(start)),
-                    "whole": bool(len(rows) * series.interval_s >= 0.9 * (ends - begins).total_seconds()),
-                    "budget_g": budget_g * scale,
-                    "emissions_g": spent * scale,
-                    "overshoot_pct": (spent / budget_g - 1.0) * 100.0 if budget_g > 0 else None,
-                    "least_emissions_g": least * scale,
-                    "mean_error_pct": ground.mean_error(mixes[rows]),
-                    "clairvoyant_error_pct": optimum.error_for_grams(budget_g),
-                }
-            )
-        if policy.budget_share is not None:
-            ends_s = period_end(datetime.fromtimestamp(float(start), UTC), policy.period).timestamp()
-            part = part_seen(float(start), float(series.times_s[rows[0]]), ends_s)
-            budget_g = (least + policy.budget_share * (most - least)) / part if part > 0.5 else None
-    return tuple(periods)
-
-
-def _text(time_s: int) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat().replace("+00:00", "Z")

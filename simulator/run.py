@@ -50,6 +50,7 @@ def run_interval_by_interval(
     weights = np.zeros((series.used, len(pool)))
     state = policy.initial_state()
     served: dict[str, float] = {}
+    loads = supposed_loads(requests)
     forecasts, horizon = series.forecasts(), int(_HORIZON.total_seconds() // series.interval_s)
     for row in range(series.used):
         forecast = tuple(reading for reading in forecasts[row + 1 : row + 1 + horizon] if reading is not None)
@@ -57,10 +58,15 @@ def run_interval_by_interval(
         choice, state = policy.select_mix(situation, state)
         for share in choice.mix:
             weights[row, columns[share.variant]] = share.weight
-        load = float(requests[row])
-        served = {share.variant: share.weight * load for share in choice.mix} if np.isfinite(load) else {}
+        served = {share.variant: share.weight * float(loads[row]) for share in choice.mix}
         if progress and row % 1000 == 999:
             progress(1000)
     if progress:
         progress(series.used % 1000)
     return weights
+
+
+def supposed_loads(requests: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The load that policies are told of: where it is unknown, the mean of what is known."""
+    known = np.isfinite(requests)
+    return np.where(known, requests, requests[known].mean() if known.any() else 1.0)

@@ -20,6 +20,7 @@ from tradewind.policies.carbon_budget import CarbonBudget
 from tradewind.policies.fixed import Fixed
 from tradewind.policies.proportional import Proportional
 from tradewind.policies.restraints import Hysteresis, StopDegrading
+from tradewind.policies.target_error import TargetError
 
 ENERGIES = (420.6213298, 803.0948846, 1238.147188)
 ERRORS = (7.138, 6.454, 5.954)
@@ -164,6 +165,27 @@ def test_a_budget_is_said_in_reported_grams() -> None:
         assert all(period["budget_g"] == pytest.approx(150.0) for period in whole)
         assert sum(period["emissions_g"] for period in row.periods) == pytest.approx(row.emissions_g)
     assert rows["restrained"].emissions_g == pytest.approx(rows["budget"].emissions_g, rel=0.02)
+
+
+def test_days_without_requests_have_no_period_and_no_weight() -> None:
+    values = bimodal(48 * 12)
+    days = np.arange(1, len(values) + 1) // 48
+    requests = np.where(days % 7 == 3, 0.0, 5.0)
+    plan = Plan(POOL, (Entrant("budget", CarbonBudget(budget_share=0.5, period="day")),))
+    row = compare(series_of_values(values), requests, plan).rows[-1]
+    assert [period["from"][:10] for period in row.periods if "04" <= period["from"][8:10] <= "05"] == ["2023-06-05"]
+    assert sum(row.share.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1e6])
+def test_the_unit_of_the_requests_is_nothing(unit: float) -> None:
+    values = bimodal(48 * 70)
+    requests = np.array([float(row % 5) for row in range(len(values))])
+    requests[: 48 * 20] = math.nan
+    plan = Plan(POOL, (Entrant("target", TargetError(6.6)), Entrant("budget", CarbonBudget(budget_share=0.5))))
+    one, other = (compare(series_of_values(values), requests * factor, plan).rows[-2:] for factor in (1.0, unit))
+    assert [row.mean_error_pct for row in other] == pytest.approx([row.mean_error_pct for row in one], abs=1e-9)
+    assert [row.clairvoyant_ratio for row in other] == pytest.approx([row.clairvoyant_ratio for row in one])
 
 
 def test_a_single_variant() -> None:
