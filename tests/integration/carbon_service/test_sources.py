@@ -343,7 +343,7 @@ def national(zone: Zone, answers: Any, value: float = 200.0) -> Callable[[Any], 
 
 async def test_history_is_filled_at_first_start_and_after_a_gap(provider: Any, answers: Any, zone: Zone) -> None:
     provider.answer = national(zone, answers)
-    source = Neso(url=provider.url, limits=QUICK)
+    source = Neso(url=provider.url, limits=HttpLimits())
     polling = zone.polling(source, backfill=timedelta(days=20))
     await polling.poll()
     assert len(await zone.stored()) in {20 * 48, 20 * 48 + 1}
