@@ -98,7 +98,8 @@ def _parse_own(text: str, name: str) -> str:
     lines = [parts for line in text.splitlines() if (parts := line.split()) and not parts[0].startswith("#")]
     if len(lines) != 1 or len(lines[0]) > 2:
         raise StartupError(f"{name} must have one line: the token, with or without a name before it")
-    _check(lines[0][-1], name)
+    if not _TOKEN.fullmatch(lines[0][-1]):
+        raise StartupError(f"{name}: a token is of ASCII without spaces")
     return f"Bearer {lines[0][-1]}"
 
 
@@ -106,13 +107,9 @@ def _digest(token: str, where: str) -> bytes:
     told = _DIGEST.fullmatch(token)
     if told is not None:
         return bytes.fromhex(told[1])
-    _check(token, where)
-    return hashlib.sha256(token.encode()).digest()
-
-
-def _check(token: str, where: str) -> None:
     if len(token) < _SHORTEST or not _TOKEN.fullmatch(token):
         raise StartupError(
             f"{where}: a token has at least {_SHORTEST} characters of ASCII without spaces: "
             f"make one with `openssl rand -hex 24`"
         )
+    return hashlib.sha256(token.encode()).digest()

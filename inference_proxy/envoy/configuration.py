@@ -1,8 +1,4 @@
-"""Envoy's configuration: the bootstrap that never changes, and the routes and endpoints that are pushed while it runs.
-
-What is pushed travels by xDS over files in a watched directory, swapped by rename: each change is atomic, needs no
-restart, and is still there when Envoy or this process begins anew without the other.
-"""
+"""Envoy's configuration: the bootstrap that it is started with, and where all that concerns it lies."""
 
 import ipaddress
 from collections.abc import Mapping, Sequence
@@ -10,31 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference_proxy.envoy.api import TYPE as _TYPE
+from inference_proxy.envoy.api import BUFFER, LUA, MARK, NAMESPACE, PROXY, TYPE
+from inference_proxy.envoy.pushed import address_of, assignment, host_of
 from inference_proxy.envoy.script import script
 from inference_proxy.envoy.tls import fingerprint, towards_clients, towards_triton
 from inference_proxy.refusals import no_server, too_much
-from inference_proxy.relaying import SERVICE
-from tradewind.calling import AUTHORIZATION, PLAIN, Way
+from tradewind.calling import PLAIN, Way
 from tradewind.certificates import ServingTls
 
-PROXY = "proxy"
-"""The cluster of this process."""
-
-_LUA = "envoy.filters.http.lua"
-_BUFFER = "envoy.filters.http.buffer"
-_NAMESPACE, _MARK = "tradewind", "way"
 _LARGEST_MESSAGE = 2**31 - 1 + 5
 _NO_LIMIT = 2**32 - 1
 _CONNECT_TIMEOUT = "1s"
 _PROXY_AWAY = "the proxy's own process does not answer: try again when it is back"
-
-# What a load balancer asks may be answered by Triton while this process is away: requests are served all the same.
-_ASKED_OF_EITHER = (
-    "/grpc.health.v1.Health/Check",
-    f"/{SERVICE}/ServerLive",
-    f"/{SERVICE}/ServerReady",
-)
 
 
 @dataclass(frozen=True)
@@ -133,7 +116,7 @@ def bootstrap(
 def _listener(places: Places, host: str, port: int, at_most: int | None, doors: Doors) -> Any:
     return {
         "name": "public",
-        "address": _address(f"{host}:{port}"),
+        "address": address_of(f"{host}:{port}"),
         # Otherwise a port in use is shared in silence.
         "enable_reuse_port": False,
         "connection_balance_config": {"exact_balance": {}},
@@ -153,7 +136,7 @@ def _listener(places: Places, host: str, port: int, at_most: int | None, doors: 
 
 def _connection_manager(places: Places, at_most: int | None) -> Any:
     return {
-        "@type": f"{_TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "public",
         "codec_type": "HTTP2",
         "http2_protocol_options": {"allow_connect": False},
@@ -171,9 +154,9 @@ def _connection_manager(places: Places, at_most: int | None) -> Any:
         },
         "http_filters": [
             {
-                "name": _LUA,
+                "name": LUA,
                 "typed_config": {
-                    "@type": f"{_TYPE}.extensions.filters.http.lua.v3.Lua",
+                    "@type": f"{TYPE}.extensions.filters.http.lua.v3.Lua",
                     "default_source_code": {"inline_string": script()},
                     # The script says itself when another route has to be found.
                     "clear_route_cache": False,
@@ -181,16 +164,16 @@ def _connection_manager(places: Places, at_most: int | None) -> Any:
             },
             # Holds a request until the Lua has read it, because the route depends on what is in it.
             {
-                "name": _BUFFER,
+                "name": BUFFER,
                 "typed_config": {
-                    "@type": f"{_TYPE}.extensions.filters.http.buffer.v3.Buffer",
+                    "@type": f"{TYPE}.extensions.filters.http.buffer.v3.Buffer",
                     "max_request_bytes": _LARGEST_MESSAGE,
                 },
             },
             {
                 "name": "envoy.filters.http.router",
                 "typed_config": {
-                    "@type": f"{_TYPE}.extensions.filters.http.router.v3.Router",
+                    "@type": f"{TYPE}.extensions.filters.http.router.v3.Router",
                     "suppress_envoy_headers": True,
                 },
             },
@@ -210,8 +193,8 @@ def _local_replies(at_most: int | None) -> list[Any]:
     straight = {
         "metadata_filter": {
             "matcher": {
-                "filter": _NAMESPACE,
-                "path": [{"key": _MARK}],
+                "filter": NAMESPACE,
+                "path": [{"key": MARK}],
                 "value": {"string_match": {"safe_regex": {"regex": ".*"}}},
             },
             "match_if_key_not_found": False,
@@ -292,7 +275,7 @@ def _either(triton: str) -> Any:
         "cluster_type": {
             "name": "envoy.clusters.aggregate",
             "typed_config": {
-                "@type": f"{_TYPE}.extensions.clusters.aggregate.v3.ClusterConfig",
+                "@type": f"{TYPE}.extensions.clusters.aggregate.v3.ClusterConfig",
                 "clusters": [PROXY, triton],
             },
         },
@@ -311,7 +294,7 @@ def _thresholds(at_most: int | None) -> Any:
 def _http2() -> Any:
     return {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": f"{_TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "@type": f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
             "explicit_http_config": {"http2_protocol_options": {}},
             "common_http_protocol_options": {"idle_timeout": "0s"},
         }
@@ -323,121 +306,6 @@ def _pushed(places: Places, path: Path) -> Any:
         "path_config_source": {"path": str(path), "watched_directory": {"path": str(places.pushed)}},
         "resource_api_version": "V3",
     }
-
-
-def _dressed(way: Way, *also_removed: str) -> Any:
-    """The part of a route to Triton that makes of a request's headers what Triton is to see."""
-    removed = [*also_removed, *sorted(way.drops)]
-    parts: dict[str, Any] = {"request_headers_to_remove": removed} if removed else {}
-    if way.token is not None:
-        # A percent sign begins a command of Envoy's.
-        header = {"key": AUTHORIZATION, "value": way.token.authorization.replace("%", "%%")}
-        parts["request_headers_to_add"] = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
-    return parts
-
-
-def pushed_routes(clusters: Sequence[str], revision: str, told: Any, way: Way = PLAIN) -> Any:
-    """The routes' file: marked requests to their cluster, all else to this process, and the table for the Lua."""
-    infer = f"/{SERVICE}/ModelInfer"
-    retry = {
-        "retry_on": "connect-failure,refused-stream",
-        "num_retries": 1,
-        # Elsewhere, where there is an elsewhere.
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {
-                    "@type": f"{_TYPE}.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-                },
-            }
-        ],
-        # A pick is at random, and may fall on the same one again and again: with few tries some would end there.
-        "host_selection_retry_max_attempts": 100,
-    }
-    # A deadline of the client's is kept; there is no other.
-    unhurried = {"timeout": "0s", "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
-    # Envoy copies a route's metadata whenever it is read: what is read for every request is kept small.
-    of_route = {"filter_metadata": {_LUA: {"revision": revision}}}
-    of_host = {"filter_metadata": {_LUA: {"table": told}}}
-    streaming = {
-        _BUFFER: {"@type": f"{_TYPE}.extensions.filters.http.buffer.v3.BufferPerRoute", "disabled": True},
-        _LUA: {"@type": f"{_TYPE}.extensions.filters.http.lua.v3.LuaPerRoute", "disabled": True},
-    }
-    straight = [
-        {
-            "match": {
-                "path": infer,
-                "dynamic_metadata": [
-                    {
-                        "filter": _NAMESPACE,
-                        "path": [{"key": _MARK}],
-                        "value": {"string_match": {"prefix": f"{cluster}|"}},
-                    }
-                ],
-            },
-            "route": {"cluster": cluster, "retry_policy": retry, **unhurried},
-            # Its answers come as they are, so that each has room for its receipt.
-            **_dressed(way, "grpc-accept-encoding"),
-        }
-        for cluster in clusters
-    ]
-    rest = {"cluster": PROXY, "retry_policy": retry, **unhurried}
-    return {
-        "version_info": revision,
-        "resources": [
-            {
-                "@type": f"{_TYPE}.config.route.v3.RouteConfiguration",
-                "name": "decisions",
-                "virtual_hosts": [
-                    {
-                        "name": "all",
-                        "domains": ["*"],
-                        "metadata": of_host,
-                        # What Envoy adds is not the client's metadata.
-                        "request_headers_to_remove": ["x-forwarded-proto", "content-length"],
-                        "response_headers_to_remove": ["date", "server"],
-                        "routes": [
-                            *straight,
-                            {"match": {"path": infer}, "route": rest, "metadata": of_route},
-                            *(
-                                {
-                                    "match": {"path": path},
-                                    "route": {**rest, "cluster": "either"},
-                                    "typed_per_filter_config": streaming,
-                                    **_dressed(way),
-                                }
-                                for path in _ASKED_OF_EITHER
-                            ),
-                            {"match": {"prefix": "/"}, "route": rest, "typed_per_filter_config": streaming},
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
-
-
-def pushed_endpoints(name: str, addresses: Sequence[str], revision: str) -> Any:
-    """A cluster's file: where its variant is ready."""
-    resource = {"@type": f"{_TYPE}.config.endpoint.v3.ClusterLoadAssignment", **assignment(name, addresses)}
-    return {"version_info": revision, "resources": [resource]}
-
-
-def assignment(name: str, addresses: Sequence[str]) -> Any:
-    """A cluster's endpoints."""
-    return {
-        "cluster_name": name,
-        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(address)}} for address in addresses]}],
-    }
-
-
-def host_of(address: str) -> str:
-    """The host of `host:port`."""
-    return address.rpartition(":")[0].strip("[]")
-
-
-def _address(address: str) -> Any:
-    return {"socket_address": {"address": host_of(address), "port_value": int(address.rpartition(":")[2])}}
 
 
 def _kind(addresses: Sequence[str]) -> str:

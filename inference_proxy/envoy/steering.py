@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from inference_proxy.endpoints import Endpoint
-from inference_proxy.envoy.configuration import Doors, Places, bootstrap, pushed_endpoints, pushed_routes
+from inference_proxy.envoy.configuration import Doors, Places, bootstrap
 from inference_proxy.envoy.process import EnvoyProcess, find_binary
+from inference_proxy.envoy.pushed import pushed_endpoints, pushed_routes
 from inference_proxy.envoy.told import Terms, table
 from inference_proxy.envoy.writers import Writers
 from inference_proxy.intervals import Intervals

@@ -107,7 +107,7 @@ def test_the_own_token_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(f"# mine\nana {SECRET}\n")
     assert OwnToken(path, "TRADEWIND_PEER_TOKEN_FILE").authorization == f"Bearer {SECRET}"
-    for text in ("", f"{SECRET}1\n{SECRET}2\n", "short", f"one two {SECRET}"):
+    for text in ("", f"{SECRET}1\n{SECRET}2\n", "é", f"one two {SECRET}"):
         path.write_text(text)
         with pytest.raises(StartupError, match="TRADEWIND_PEER_TOKEN_FILE"):
             OwnToken(path, "TRADEWIND_PEER_TOKEN_FILE")
