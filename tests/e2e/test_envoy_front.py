@@ -1,8 +1,7 @@
-"""The Envoy front through death: of the proxy, of Envoy, of both, at random moments under load."""
+"""The Envoy front through death: of the proxy, of Envoy, of both, of the database, at random moments under load."""
 
 import json
 import os
-import random
 import signal
 import time
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from inference_proxy.ledger import Ledger
 from inference_proxy.settings import ProxyFront, ProxySettings
 from inference_proxy.tallies import Tallies
 from local_stack.ports import free_ports
+from local_stack.postgres import Postgres
 from local_stack.processes import Child
 from local_stack.triton import Triton
 from tests.e2e.proxy_process import proxy_process
-from tests.e2e.three_counts import CLIENTS, KILLS, Load, executed, over_grpc, recorded, store_the_rest
+from tests.e2e.three_counts import CLIENTS, Deaths, Load, executed, over_grpc, recorded, store_the_rest
 from tests.integration.inference_proxy.stand import infer_request, settings_for
 from tradewind.database import open_engine
 from tradewind.migrate import upgrade
@@ -62,21 +62,20 @@ def _runs(pid: int) -> bool:
     return state not in {"Z", "X"}
 
 
-@pytest.fixture
-def life(models: Triton, tmp_path: Path, sqlite_url: str) -> Iterator[Life]:
+def living(directory: Path, database_url: str, models: Triton) -> Iterator[Life]:
     """A proxy behind Envoy on a port of its own; nothing of it is left running."""
-    upgrade(sqlite_url)
+    upgrade(database_url)
     (port,) = free_ports(1)
     settings = settings_for(
-        tmp_path,
-        sqlite_url,
+        directory,
+        database_url,
         proxy_listen=f"127.0.0.1:{port}",
         proxy_triton_grpc=models.grpc,
         proxy_triton_http=models.http,
         proxy_front=ProxyFront.ENVOY,
         proxy_envoy_workers=2,
     )
-    made = Life(settings, tmp_path)
+    made = Life(settings, directory)
     try:
         yield made
     finally:
@@ -85,25 +84,37 @@ def life(models: Triton, tmp_path: Path, sqlite_url: str) -> Iterator[Life]:
         made.kill_envoy()
 
 
-@pytest.mark.timeout(500)
+@pytest.fixture
+def life(models: Triton, tmp_path: Path, sqlite_url: str) -> Iterator[Life]:
+    """One whose database stays."""
+    yield from living(tmp_path, sqlite_url, models)
+
+
+@pytest.fixture
+def mortal_life(models: Triton, tmp_path: Path, own_postgres: Postgres) -> Iterator[Life]:
+    """One whose database can be killed."""
+    yield from living(tmp_path, own_postgres.create_database("kills"), models)
+
+
+@pytest.mark.timeout(900)
 def test_answered_within_recorded_within_executed(
-    life: Life, models: Triton, capsys: pytest.CaptureFixture[str]
+    mortal_life: Life, models: Triton, own_postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, chance = executed(models), random.Random(11)
+    life, before = mortal_life, executed(models)
     life.start()
-    fell = {"proxy": 0, "envoy": 0, "both": 0}
+
+    def kill_proxy() -> None:
+        life.proxy.kill()
+        life.start()
+
+    def kill_both() -> None:
+        life.proxy.kill()
+        life.kill_envoy()
+        life.start()
+
+    deaths = Deaths({"proxy": kill_proxy, "Envoy": life.kill_envoy, "both": kill_both}, own_postgres)
     with Load(over_grpc(life.settings.proxy_listen, _request_of)) as load:
-        for _ in range(KILLS):
-            load.wait_for(chance.randint(20, 300))
-            victim = chance.choice(sorted(fell))
-            fell[victim] += 1
-            if victim in {"proxy", "both"}:
-                life.proxy.kill()
-            if victim in {"envoy", "both"}:
-                life.kill_envoy()
-            if victim in {"proxy", "both"}:
-                life.start()
-        load.wait_for(100)
+        deaths.strike(load)
     answered = load.total
     life.proxy.kill()
     life.kill_envoy()
@@ -113,10 +124,10 @@ def test_answered_within_recorded_within_executed(
     done = executed(models) - before
     engine.dispose()
     with capsys.disabled():
-        print(f"\n  kill -9 of {fell}: answered {answered} <= recorded {stored} <= executed {done}")
+        print(deaths.tell("behind Envoy", answered, stored, done))
     assert answered <= stored <= done
-    # A kill costs at most what was in flight.
-    assert stored - answered <= (KILLS + 2) * CLIENTS
+    # A kill costs at most what was in flight; one of the database costs nothing.
+    assert stored - answered <= (deaths.fell.total() - deaths.fell["database"] + 2) * CLIENTS
 
 
 def _request_of(number: int) -> service_pb2.ModelInferRequest:

@@ -1,45 +1,51 @@
-"""Through `kill -9` of the proxy under load: answered within recorded within executed, and nothing twice."""
+"""Through `kill -9` of proxy and database under load: answered within recorded within executed, and nothing twice."""
 
-import random
 from pathlib import Path
 
 import pytest
 
+from local_stack.ports import free_ports
+from local_stack.postgres import Postgres
 from local_stack.triton import Triton
 from tests.e2e.proxy_process import proxy_process
-from tests.e2e.three_counts import CLIENTS, KILLS, Load, executed, over_grpc, store_the_rest
+from tests.e2e.three_counts import CLIENTS, Deaths, Load, executed, over_grpc, store_the_rest
 from tests.integration.inference_proxy.stand import infer_request, settings_for
 from tradewind.database import open_engine
 from tradewind.migrate import upgrade
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_answered_within_recorded_within_executed(
-    models: Triton, tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
+    models: Triton, tmp_path: Path, own_postgres: Postgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    upgrade(sqlite_url)
-    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=models.grpc)
-    before, chance = executed(models), random.Random(7)
-    running = proxy_process(settings, tmp_path)
-    running.start()
-    address = f"127.0.0.1:{running.wait_listening()}"
-    again = proxy_process(settings.model_copy(update={"proxy_listen": address}), tmp_path)
-    with Load(over_grpc(address, lambda _number: infer_request("ident"))) as load:
-        for _ in range(KILLS):
-            load.wait_for(chance.randint(50, 400))
-            running.kill()
-            running = again
-            running.start()
-            running.wait_listening()
-        load.wait_for(50)
-    answered = load.total
-    running.kill()
+    url = own_postgres.create_database("kills")
+    upgrade(url)
+    (port,) = free_ports(1)
+    settings = settings_for(tmp_path, url, proxy_triton_grpc=models.grpc, proxy_listen=f"127.0.0.1:{port}")
+    before = executed(models)
+    proxy = proxy_process(settings, tmp_path)
+    proxy.start()
+    proxy.wait_listening()
 
-    engine = open_engine(sqlite_url)
+    def kill_proxy() -> None:
+        proxy.kill()
+        proxy.start()
+        proxy.wait_listening()
+
+    deaths = Deaths({"proxy": kill_proxy}, own_postgres)
+    try:
+        with Load(over_grpc(settings.proxy_listen, lambda _number: infer_request("ident"))) as load:
+            deaths.strike(load)
+        answered = load.total
+        proxy.kill()
+    finally:
+        proxy.stop()
+
+    engine = open_engine(url)
     stored, done = store_the_rest(settings, engine), executed(models) - before
     engine.dispose()
     with capsys.disabled():
-        print(f"\n  {KILLS} kills -9: answered {answered} <= recorded {stored} <= executed {done}")
+        print(deaths.tell("over gRPC", answered, stored, done))
     assert answered <= stored <= done
-    # A kill costs at most what was in flight, and what the next life was started with.
-    assert stored - answered <= (KILLS + 1) * CLIENTS
+    # A kill of the proxy costs at most what was in flight; one of the database costs nothing.
+    assert stored - answered <= (deaths.fell["proxy"] + 1) * CLIENTS

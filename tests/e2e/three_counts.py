@@ -1,9 +1,11 @@
-"""What was answered, recorded and executed, while clients ask without end."""
+"""What was answered, recorded and executed, while clients ask without end and processes are killed."""
 
 import os
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -15,6 +17,7 @@ from inference_proxy.ledger import Ledger
 from inference_proxy.settings import ProxySettings
 from inference_proxy.spool import Spool
 from inference_proxy.store import ledger, unattributed
+from local_stack.postgres import Postgres
 from local_stack.triton import Triton
 from tradewind.database import reading
 
@@ -80,6 +83,43 @@ def over_grpc(address: str, request_of: Callable[[int], Any]) -> Callable[[int, 
                 load.answered(number)
 
     return ask
+
+
+class Deaths:
+    """Kills processes at random moments under load; the database stays away for a while, also while others die."""
+
+    def __init__(self, victims: Mapping[str, Callable[[], None]], database: Postgres) -> None:
+        """`victims` by name: each kills, and brings back what does not come back by itself."""
+        self._victims = dict(victims) | {"database": database.child.kill}
+        self._database = database
+        self._chance = random.Random(7)
+        self.fell: Counter[str] = Counter()
+
+    def strike(self, load: Load) -> None:
+        """So many kills as were asked for, each victim as often as the others."""
+        names = sorted(self._victims)
+        order = [names[number % len(names)] for number in range(KILLS)]
+        self._chance.shuffle(order)
+        for name in order:
+            load.wait_for(self._chance.randint(20, 200))
+            if name == "database" or self._chance.random() < 0.5:
+                self.revive_database()
+            self._victims[name]()
+            self.fell[name] += 1
+        load.wait_for(50)
+        self.revive_database()
+        load.wait_for(50)
+
+    def revive_database(self) -> None:
+        """Starts it where it is dead."""
+        if not self._database.child.alive:
+            self._database.start()
+
+    def tell(self, front: str, answered: int, stored: int, done: int) -> str:
+        """The three counts."""
+        fell = ", ".join(f"{count} of {name}" for name, count in sorted(self.fell.items()))
+        counts = f"answered {answered} <= recorded {stored} <= executed {done}"
+        return f"\n  {self.fell.total()} kills -9 {front} ({fell}): {counts}"
 
 
 def executed(models: Triton) -> int:
