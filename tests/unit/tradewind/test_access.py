@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.certificates import Certificates
 from tradewind.access import NO_TOKEN, UNKNOWN_TOKEN, Access, common_names
 from tradewind.calling import way
 from tradewind.errors import NotPermitted, StartupError
-from tradewind.serving import is_loopback
+from tradewind.serving import is_loopback, warn_if_exposed
 from tradewind.settings import CommonSettings
 
 SECRET = "0123456789abcdef"  # noqa: S105 -- of this test alone
@@ -167,3 +168,27 @@ def test_what_clients_show_to_us_is_replaced_by_what_we_show(tmp_path: Path) -> 
         ("authorization", f"Bearer {SECRET}"),
     )
     assert ours(None) == (("authorization", f"Bearer {SECRET}"),)
+
+
+def test_a_port_beyond_this_machine_in_the_clear_is_said_once() -> None:
+    with capture_logs() as said:
+        warn_if_exposed(HERE, tls=False)
+        warn_if_exposed(EVERYWHERE, tls=True)
+        assert said == []
+        warn_if_exposed(EVERYWHERE, tls=False)
+    assert [(each["log_level"], each["listen"]) for each in said] == [("warning", EVERYWHERE)]
+
+
+@pytest.mark.parametrize(
+    ("listen", "known", "said"),
+    [
+        (HERE, False, "the switches are open to everybody on this machine"),
+        (EVERYWHERE, False, "the switches are refused to everybody"),
+        (EVERYWHERE, True, "the switches are for operators"),
+    ],
+)
+def test_who_may_operate_is_said_at_start(listen: str, known: bool, said: str, tokens: Path) -> None:
+    with capture_logs() as logged:
+        access(listen, **({"tokens_file": tokens, "operators": "ana"} if known else {})).tell("the switches")
+    assert len(logged) == 1
+    assert logged[0]["event"].startswith(said)
