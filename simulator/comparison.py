@@ -18,7 +18,7 @@ from tradewind.errors import InvalidInput
 from tradewind.policies import Policy
 from tradewind.policies.carbon_budget import CarbonBudget
 from tradewind.policies.proportional import Proportional
-from tradewind.policies.restraints import Hysteresis, OptOut, StopDegrading
+from tradewind.policies.restraints import Hysteresis, OptOut, StopDegrading, unrestrained
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def compare(
         policy = _in_trace_grams(entrant.policy, ground.scale)
         mixes = run_policy(policy, series, plan.pool, plan.window, requests, progress)
         weights[entrant.label] = mixes[scored]
-        if (budget := _budget_within(policy)) is not None:
+        if isinstance(budget := unrestrained(policy), CarbonBudget):
             periods[entrant.label] = budget_periods(budget, series, mixes, requests, scored, ground)
     rows = [replace(evaluate(label, mixes, ground), periods=periods.get(label, ())) for label, mixes in weights.items()]
     return Comparison(series, plan, ground, scored, tuple(rows), weights)
@@ -162,10 +162,3 @@ def _in_trace_grams(policy: Policy, scale: float) -> Policy:
     if isinstance(policy, CarbonBudget) and policy.budget_g is not None:
         return replace(policy, budget_g=policy.budget_g / scale)
     return policy
-
-
-def _budget_within(policy: Policy) -> CarbonBudget | None:
-    """The budget that a policy keeps, under whatever restraints."""
-    while isinstance(policy, Hysteresis | OptOut | StopDegrading):
-        policy = policy.policy
-    return policy if isinstance(policy, CarbonBudget) else None

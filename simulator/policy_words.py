@@ -28,12 +28,16 @@ def entrants_of(words: Sequence[str], shared: Mapping[str, str]) -> tuple[Entran
     entrants: list[Entrant] = []
     for word in words:
         name, _, text = word.partition(":")
-        takes = (*_TAKES.get(name, ()), *(() if name in ("clairvoyant", "fixed") else RESTRAINTS))
-        options = {key: value for key, value in shared.items() if key in takes}
+        options = {key: value for key, value in shared.items() if key in options_taken(name)}
         entrant = Entrant(word, _build(name, {**options, **_own(word, text)}))
         if entrant.label not in {each.label for each in entrants}:
             entrants.append(entrant)
     return tuple(entrants)
+
+
+def options_taken(name: str) -> tuple[str, ...]:
+    """The shared options that go to a policy of this name."""
+    return (*_TAKES.get(name, ()), *(() if name in ("clairvoyant", "fixed") else RESTRAINTS))
 
 
 def _own(word: str, text: str) -> dict[str, str]:

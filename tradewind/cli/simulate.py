@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from simulator.comparison import Comparison, Plan, compare
+from simulator.notes import notes_on
 from simulator.paper import rederive
 from simulator.policy_words import entrants_of
 from simulator.requests import Alignment, aligned_requests, flat_requests
@@ -88,7 +89,11 @@ def simulate(
         raise InvalidInput("simulate needs --intensity FILE (or use `tradewind simulate paper`)")
     step = parse_span(interval) if interval else None
     series = [_read_series(file, time_column, value_column, forecast_column, unit, step) for file in intensity]
-    shared = {
+    if requests is None and (requests_column or requests_time_column):
+        raise InvalidInput(
+            "requests-column and requests-time-column are of a request trace: give it by --requests FILE"
+        )
+    options = {
         "target_error": target_error,
         "budget_g": budget_g,
         "budget_share": budget_share,
@@ -101,14 +106,17 @@ def simulate(
         "opt_out": opt_out,
         "stop_degrading_after": stop_degrading_after,
     }
+    words, shared = policy or ["proportional"], {key: text for key, text in options.items() if text}
     plan = Plan(
         pool=_pool(load_catalogue(catalogue) if catalogue else published_catalogue(), family, variants),
-        entrants=entrants_of(policy or ["proportional"], {key: text for key, text in shared.items() if text}),
+        entrants=entrants_of(words, shared),
         window=None if window == "whole" else parse_span(window),
         warm_up=_span_or_nothing(warm_up),
         baseline=baseline,
         scale_extra=_scale(scale_extra),
     )
+    for note in notes_on(plan, words, shared):
+        typer.echo(f"note: {note}", err=True)
     load = read_trace(requests, requests_time_column, requests_column) if requests else None
     comparisons = []
     with _progress(sum(each.used for each in series) * len(plan.entrants)) as advance:

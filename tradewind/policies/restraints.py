@@ -129,6 +129,13 @@ class StopDegrading:
         return choice, _remember(after, choice, situation, degrading_since_s=since, relief_until_s=relief)
 
 
+def unrestrained(policy: Policy) -> Policy:
+    """The policy under whatever restraints."""
+    while isinstance(policy, Hysteresis | OptOut | StopDegrading):
+        policy = policy.policy
+    return policy
+
+
 def _ask(policy: Policy, situation: Situation, state: State) -> tuple[Choice, State]:
     """The wrapped policy's choice; where nobody reported, it is told that the mix in force was served."""
     last = state["last"]

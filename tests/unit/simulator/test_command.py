@@ -127,6 +127,26 @@ def test_the_table_for_people(intensity: Path) -> None:
     assert row.split()[-1] == "0/0/100"
 
 
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        (["--price", "3"], "note: the option price changes nothing"),
+        (["--variants", "resnet50,vgg16,resnet152"], "note: vgg16 is dominated by resnet50"),
+        (["--policy", "target-error:target_error=5,dwell=2h"], "a mean error of 5 is out of the pool's reach"),
+        (["--policy", "clairvoyant", "--target-error", "9"], "note: clairvoyant: a mean error of 9 is out of"),
+    ],
+)
+def test_what_is_unwise_is_noted_beside_the_figures(intensity: Path, options: list[str], note: str) -> None:
+    result = RUNNER.invoke(app, ["--intensity", str(intensity), *options, "--json", "-"], catch_exceptions=False)
+    assert note in result.stderr
+    assert len(json.loads(result.stdout)["rows"]) > 3
+
+
+def test_nothing_is_noted_where_all_is_well(intensity: Path) -> None:
+    options = ["--policy", "target-error", "--target-error", "6.57", "--dwell", "1h"]
+    assert "note" not in RUNNER.invoke(app, ["--intensity", str(intensity), *options], catch_exceptions=False).stderr
+
+
 def test_the_paper_on_a_synthetic_june_says_so(tmp_path: Path) -> None:
     content = simulate("paper", "--report", tmp_path)
     assert content["synthetic"] is True
@@ -154,6 +174,7 @@ def test_the_paper_on_a_trace(intensity: Path) -> None:
         (["--json", "/no/such/directory/x.json"], "json /no/such/directory/x.json: cannot be written there"),
         (["--report", "/dev/null"], "report /dev/null: cannot be written there"),
         (["--value-column", "absent"], "no value column 'absent'"),
+        (["--requests-column", "a"], "give it by --requests FILE"),
         (["--unit", "kg"], "use g/kWh or lb/MWh"),
     ],
 )
