@@ -1,7 +1,9 @@
 """Through `kill -9` of proxy and database under load: answered within recorded within executed, and nothing twice."""
 
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from local_stack.ports import free_ports
@@ -12,6 +14,14 @@ from tests.e2e.three_counts import CLIENTS, Deaths, Load, executed, over_grpc, s
 from tests.integration.inference_proxy.stand import infer_request, settings_for
 from tradewind.database import open_engine
 from tradewind.migrate import upgrade
+from tradewind.rpc.v1 import emissions_pb2, emissions_pb2_grpc
+
+
+def reconciliation_at(address: str) -> Any:
+    """What a proxy's report says beside Triton's counts."""
+    with grpc.insecure_channel(address) as channel:
+        answer = emissions_pb2_grpc.EmissionsStub(channel).GetReport(emissions_pb2.GetReportRequest(), timeout=60)
+    return answer.reconciliation.rows
 
 
 @pytest.mark.timeout(900)
@@ -21,7 +31,9 @@ def test_answered_within_recorded_within_executed(
     url = own_postgres.create_database("kills")
     upgrade(url)
     (port,) = free_ports(1)
-    settings = settings_for(tmp_path, url, proxy_triton_grpc=models.grpc, proxy_listen=f"127.0.0.1:{port}")
+    settings = settings_for(
+        tmp_path, url, proxy_triton_grpc=models.grpc, proxy_listen=f"127.0.0.1:{port}", proxy_sole_client=True
+    )
     before = executed(models)
     proxy = proxy_process(settings, tmp_path)
     proxy.start()
@@ -38,14 +50,19 @@ def test_answered_within_recorded_within_executed(
             deaths.strike(load)
         answered = load.total
         proxy.kill()
+        engine = open_engine(url)
+        stored, done = store_the_rest(settings, engine), executed(models) - before
+        engine.dispose()
+        proxy.start()
+        proxy.wait_listening()
+        reconciled = reconciliation_at(settings.proxy_listen)
     finally:
         proxy.stop()
 
-    engine = open_engine(url)
-    stored, done = store_the_rest(settings, engine), executed(models) - before
-    engine.dispose()
     with capsys.disabled():
         print(deaths.tell("over gRPC", answered, stored, done))
     assert answered <= stored <= done
+    # Through all deaths the report has the same two counts.
+    assert [(list(row.variants), row.recorded, row.executed) for row in reconciled] == [(["small"], stored, done)]
     # A kill of the proxy costs at most what was in flight; one of the database costs nothing.
     assert stored - answered <= (deaths.fell["proxy"] + 1) * CLIENTS

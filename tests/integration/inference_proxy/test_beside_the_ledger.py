@@ -117,6 +117,8 @@ async def test_own_cpu_time_is_added_once_and_priced_when_its_reading_comes(engi
     # 360 g/kWh are 0.1 ng per microjoule.
     assert after.g_per_watt == pytest.approx(after.cpu_us * 1e-10)
     assert read_own_use(engine, Span(ends=held.valid_from)) is None
+    Ledger(engine).forget_rows(held.valid_to)
+    assert read_own_use(engine, Span()) is None
 
 
 async def report_of(proxy: Proxy, address: str, **request: Any) -> Any:
@@ -149,10 +151,10 @@ def line_of(answer: Any, *variants: str) -> Any:
 
 
 async def test_what_triton_executed_and_nobody_recorded_is_found(
-    own_models: Triton, tmp_path: Path, sqlite_url: str, selector: Selector
+    own_models: Triton, tmp_path: Path, postgres_url: str, selector: Selector
 ) -> None:
     selector.decide("ident", {"large": 1.0}, reading_now(200.0))
-    settings = settings_of(own_models, tmp_path, sqlite_url, selector, proxy_sole_client=True)
+    settings = settings_of(own_models, tmp_path, postgres_url, selector, proxy_sole_client=True)
     await ask(own_models.grpc, "ident_large", 5)  # Before the baseline.
     async with running(settings) as proxy:
         await proxy.following.heard.wait()
