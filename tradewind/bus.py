@@ -267,7 +267,7 @@ class Bus:
             before = self.reconnections
             try:
                 await self._hold_a_connection()
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, UnicodeError) as error:  # The last is a name that can be no host.
                 self._say_once(
                     "broker cannot be reached: it is tried until it answers", why=str(error) or "it does not answer"
                 )
@@ -370,7 +370,11 @@ class Bus:
             future.set_result(None)
             return
         self._say_once("broker refuses a message: its access list must permit it", topic=topic, reason=str(reason))
-        future.set_exception(NotPermitted(f"the broker refuses what is said on {topic} ({reason})"))
+        future.set_exception(
+            NotPermitted(
+                f"the broker refuses what this login says on {topic} ({reason}): its access list must permit it"
+            )
+        )
 
     def _disconnected(self) -> None:
         if self.connected.is_set() and not self._stopping:

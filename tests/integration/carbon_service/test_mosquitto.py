@@ -365,6 +365,6 @@ async def test_the_bus_speaks_tls_with_a_certificate(deployment: Deployment, uni
     async with asyncio.timeout(WAIT_S):
         await bus.connected.wait()
         await bus.publish(topics.observation("roof", unique_zone), "100")
-        with pytest.raises(NotPermitted, match="refuses what is said on carbon/v1/zones"):
+        with pytest.raises(NotPermitted, match="refuses what this login says on carbon/v1/zones"):
             await bus.publish(topics.intensity(unique_zone), "100")
     await bus.stop()
