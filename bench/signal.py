@@ -1,4 +1,4 @@
-"""The signal against its budgets: observations through gate, store and bus; from an observation to its decision; zones.
+"""The signal against its budgets: observations through gate, store and bus; until their decision is in force; zones.
 
 `python -m bench.signal` prints the figures; `python -m bench.signal FILE.csv` says a trace on the bus, blanks and zeros
 included, and lists what the gate held back of it.
@@ -20,7 +20,8 @@ from pathlib import Path
 import grpc
 from sqlalchemy import func, select
 
-from bench.selector import Entry, a_reading, child, entry, flood_subscriber, publishing, selector, watch
+from bench.in_force import measure_in_force
+from bench.selector import Entry, Flood, a_reading, child, cpu_s, entry, flood_subscriber, publishing, selector, watch
 from carbon_service import store
 from carbon_service.keeper import Keeper
 from carbon_service.observations import parse_observation
@@ -76,9 +77,9 @@ def flood_payloads() -> list[tuple[str, bytes]]:
     return said
 
 
-async def flood_carbon(directory: Path, broker_url: str, database_url: str) -> float:
+async def flood_carbon(directory: Path, broker_url: str, database_url: str) -> Flood:
     """Observations per second from the first one until all are stored and the bus has heard of all."""
-    with carbon(directory, database_url, broker_url) as (_, port):
+    with carbon(directory, database_url, broker_url) as (process, port):
         payloads = flood_payloads()
         engine = open_engine(database_url)
 
@@ -91,7 +92,7 @@ async def flood_carbon(directory: Path, broker_url: str, database_url: str) -> f
         async with publishing(broker_url) as bus:
             await bus.publish(topics.observation(PUBLISHER, "PROBE"), "200")
             await current(port, "PROBE")
-            started = time.perf_counter()
+            started, cpu = time.perf_counter(), cpu_s(process.pid)
             window: set[asyncio.Task[None]] = set()
             for topic, payload in payloads:
                 window.add(asyncio.create_task(bus.publish(topic, payload)))
@@ -100,9 +101,9 @@ async def flood_carbon(directory: Path, broker_url: str, database_url: str) -> f
             await asyncio.gather(*window)
             while rows() != (len(payloads) + 1, 0):  # noqa: ASYNC110 -- another process brings it about
                 await asyncio.sleep(0.02)
-            seconds = time.perf_counter() - started
+            seconds, cpu = time.perf_counter() - started, cpu_s(process.pid) - cpu
         engine.dispose()
-        return len(payloads) / seconds
+        return Flood(len(payloads) / seconds, cpu / len(payloads) * 1e6)
 
 
 async def current(port: int, zone: str) -> None:
@@ -116,22 +117,21 @@ async def current(port: int, zone: str) -> None:
 
 async def measure_flood(directory: Path, broker_url: str, databases: dict[str, Callable[[int], str]]) -> list[Entry]:
     """Gate, store and announcement of every observation, beside a bare subscriber that only counts."""
-    rates: dict[str, list[float]] = {"subscriber": [], **{name: [] for name in databases}}
+    floods: dict[str, list[Flood]] = {"subscriber": [], **{name: [] for name in databases}}
     for index in range(ROUNDS):
-        rates["subscriber"].append(await flood_subscriber(directory, broker_url))
+        floods["subscriber"].append(await flood_subscriber(directory, broker_url))
         for name, database in databases.items():
-            rates[name].append(await flood_carbon(directory, broker_url, database(index)))
-    reference = statistics.median(rates["subscriber"])
+            floods[name].append(await flood_carbon(directory, broker_url, database(index)))
+    rates = {name: statistics.median(each.per_s for each in found) for name, found in floods.items()}
+    costs = {name: statistics.median(each.cpu_us for each in found) for name, found in floods.items()}
+    rate, cost = rates["subscriber"], costs["subscriber"]
     return [
-        entry(
-            f"signal: observation to store and bus, {name}",
-            statistics.median(rates[name]),
-            "1/s",
-            reference,
-            None,
-            True,
-        )
+        figure
         for name in databases
+        for figure in (
+            entry(f"signal: observation to store and bus, {name}", rates[name], "1/s", rate, None, True),
+            entry(f"signal: CPU per observation to store and bus, {name}", costs[name], "µs", cost, None, True),
+        )
     ]
 
 
@@ -281,6 +281,11 @@ async def _measure() -> list[Entry]:
                 ("Postgres", (postgres.create_database("carbon"), postgres.create_database("selector"))),
             ):
                 figures += await measure_latency(directory, broker.url, engine, urls)
+            both = {
+                "SQLite": (f"sqlite:///{directory / 'carbon2.db'}", f"sqlite:///{directory / 'selector2.db'}"),
+                "Postgres": (postgres.create_database("carbon2"), postgres.create_database("selector2")),
+            }
+            figures += await measure_in_force(directory, broker.url, both)
             figures += await measure_flood(
                 directory,
                 broker.url,
