@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 import yaml
 from typer.testing import CliRunner, Result
 
@@ -129,6 +130,12 @@ def infer(whole: Whole) -> Any:
         return client.infer("ident", [tensor], headers=headers, client_timeout=20).get_response()
 
 
+def ready_over_http(whole: Whole, who: str) -> bool:
+    address = f"localhost:{whole.services['inference_proxy'].http_port}"
+    with triton_http.InferenceServerClient(address, ssl=True, ssl_options={"ca_certs": str(whole.ca)}) as client:
+        return bool(client.is_model_ready("ident", headers={"Authorization": whole.authorization(who)}))
+
+
 def test_a_reading_becomes_a_decision_and_a_report_over_tls(whole: Whole, unique_zone: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         publish(whole, unique_zone, "app")
@@ -139,6 +146,7 @@ def test_a_reading_becomes_a_decision_and_a_report_over_tls(whole: Whole, unique
         assert time.monotonic() < deadline, "no decision came"
         time.sleep(0.05)
     assert parameters["carbon_intensity_g_per_kwh"].string_param == "123"
+    assert ready_over_http(whole, "app")
     carbon, selector, proxy = (whole.services[name].address for name in SERVICES)
     for words, expected in (
         (("zones", "--carbon", carbon), "123"),
