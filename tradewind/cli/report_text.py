@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tradewind.messages import moment
-from tradewind.readings import format_time
+from tradewind.readings import format_time, parse_time
 
 _UJ_PER_J = 1_000_000
 _MASS_UNITS = (("t", 1e-6), ("kg", 1e-3), ("g", 1.0), ("mg", 1e3), ("µg", 1e6), ("ng", 1e9))
+
+_TIMES = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d"}
+_HEADINGS = {name: f"{name}, UTC" for name in _TIMES}
 
 SERVED, TOTAL, IDLE, PROXY, RECONCILED = "served", "total", "idle", "proxy", "reconciled"
 """What a line of the CSV is about."""
@@ -148,11 +151,12 @@ def _served(answer: Any, groups: list[str]) -> tuple[str, Table]:
     unit, per_gram = mass_unit(answer.total)
     table = _table()
     for group in groups:
-        table.add_column(group, overflow="fold")
+        # A time that is broken in two is read as two.
+        table.add_column(_HEADINGS.get(group, group), overflow="fold", no_wrap=group in _TIMES)
     for heading in ("served", "J", "error", unit, "smallest", "largest"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in answer.rows:
-        table.add_row(*row.group, *_cells(row, per_gram))
+        table.add_row(*map(_group_cell, groups, row.group), *_cells(row, per_gram))
     if groups:
         table.add_section()
         table.add_row("total", *[""] * (len(groups) - 1), *_cells(answer.total, per_gram), style="bold")
@@ -279,6 +283,10 @@ def mass(grams: float | None) -> str:
         return "unknown"
     unit, per_gram = unit_of(grams)
     return f"{grams * per_gram:,.4g} {unit}" if grams else "0 g"
+
+
+def _group_cell(group: str, value: str) -> str:
+    return f"{parse_time(value):{_TIMES[group]}}" if group in _TIMES else value
 
 
 def _cells(row: Any, per_gram: float) -> list[str]:

@@ -96,7 +96,7 @@ def spend_cpu() -> None:
 
 async def test_own_cpu_time_is_added_once_and_priced_when_its_reading_comes(engine: Engine) -> None:
     assert read_own_use(engine, Span()) is None
-    held = reading_now(360.0)
+    held = reading_now(360.0, minutes=120)
     own = OwnCpu(engine, Intervals("GB"), lambda: 0)
     watching = asyncio.create_task(own.watch("spool"))
     await asyncio.sleep(0)
@@ -153,7 +153,7 @@ def line_of(answer: Any, *variants: str) -> Any:
 async def test_what_triton_executed_and_nobody_recorded_is_found(
     own_models: Triton, tmp_path: Path, postgres_url: str, selector: Selector
 ) -> None:
-    selector.decide("ident", {"large": 1.0}, reading_now(200.0))
+    selector.decide("ident", {"large": 1.0}, reading_now(200.0, minutes=120))
     settings = settings_of(own_models, tmp_path, postgres_url, selector, proxy_sole_client=True)
     await ask(own_models.grpc, "ident_large", 5)  # Before the baseline.
     async with running(settings) as proxy:
@@ -191,7 +191,7 @@ async def test_what_triton_executed_and_nobody_recorded_is_found(
 async def test_overhead_embodied_share_and_own_energy_are_beside_the_grams(
     models: Triton, tmp_path: Path, sqlite_url: str, selector: Selector, front: ProxyFront
 ) -> None:
-    selector.decide("ident", {"large": 1.0}, reading_now(200.0))
+    selector.decide("ident", {"large": 1.0}, reading_now(200.0, minutes=120))
     settings = settings_of(
         models,
         tmp_path,

@@ -140,6 +140,20 @@ async def test_the_report_command(proxy: Proxy, selector: Selector, stub: Any, t
     assert "there is nothing to draw" in text
 
 
+async def test_the_report_command_marks_what_a_revision_restated(proxy: Proxy, selector: Selector, stub: Any) -> None:
+    await serve(proxy, selector, stub)
+    selector.restate(reading_now(100.0, published_s=60))
+    at = ("--proxy", address_of(proxy))
+    async with asyncio.timeout(20):
+        while "4 inferences are restated" not in (text := (await command("report", "--by", "variant", *at))[1]):
+            pass
+    gram = 100 / 3.6e9
+    _, told = await command("report", "--by", "variant", "--format", "json", *at)
+    large = next(row for row in json.loads(told)["rows"] if row["variant"] == "large")
+    assert (large["restated_inferences"], large["emissions_g"]) == (3, pytest.approx(2_700 * gram))
+    assert text.count("*") == 4  # Two variants, the total and what the mark means.
+
+
 async def test_the_report_command_says_what_is_wrong(proxy: Proxy) -> None:
     at = ("--proxy", address_of(proxy))
     assert "group_by 'moon'" in (await command("report", "--by", "moon", *at))[1]

@@ -125,6 +125,15 @@ def test_nothing_is_cut_off_in_80_columns(
     assert "stranger: Triton's counts began anew 1 time;" in said
 
 
+def test_times_are_short_and_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [ReportRow(group=["2026-11-24T18:00:00Z", "digits", "digits-medium"], inferences=951, emissions_g=0.0005)]
+    print_table(GetReportResponse(rows=rows, total=ReportRow(emissions_g=0.0005)), ["hour", *GROUPS])
+    text = capsys.readouterr().out
+    assert "hour, UTC" in text
+    assert "2026-11-24 18:00  digits" in text
+
+
 def test_what_is_not_there_has_no_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(GetReportResponse(total=ReportRow()), monkeypatch, capsys)
     assert "Beside" not in text
