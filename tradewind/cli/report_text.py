@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from tradewind.messages import moment
@@ -15,6 +16,8 @@ from tradewind.readings import format_time, parse_time
 
 _UJ_PER_J = 1_000_000
 _MASS_UNITS = (("t", 1e-6), ("kg", 1e-3), ("g", 1.0), ("mg", 1e3), ("µg", 1e6), ("ng", 1e9))
+
+_ANY_WIDTH = 1_000
 
 _TIMES = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:%M", "day": "%Y-%m-%d"}
 _HEADINGS = {name: f"{name}, UTC" for name in _TIMES}
@@ -142,7 +145,7 @@ def print_table(answer: Any, groups: list[str]) -> None:
         if table is not None:
             # Not the table's own title, which would be broken to the table's width.
             console.print(title, style="italic", soft_wrap=True)
-            console.print(table)
+            console.print(_fitted(table, console))
     for note in notes(answer):
         console.print(note, soft_wrap=True)
 
@@ -301,6 +304,13 @@ def _cells(row: Any, per_gram: float) -> list[str]:
         smallest,
         largest,
     ]
+
+
+def _fitted(table: Table, console: Console) -> Table:
+    """The table, with its columns closer together where it is wider than the console."""
+    if Measurement.get(console, console.options.update(width=_ANY_WIDTH), table).maximum > console.width:
+        table.padding = 0
+    return table
 
 
 def _duration(span: timedelta) -> str:

@@ -127,11 +127,12 @@ def test_nothing_is_cut_off_in_80_columns(
 
 def test_times_are_short_and_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    rows = [ReportRow(group=["2026-11-24T18:00:00Z", "digits", "digits-medium"], inferences=951, emissions_g=0.0005)]
-    print_table(GetReportResponse(rows=rows, total=ReportRow(emissions_g=0.0005)), ["hour", *GROUPS])
+    group = ["2026-11-24T18:00:00Z", "digits", "digits-medium"]
+    row = ReportRow(group=group, inferences=951, energy_uj=10**7, mean_error=7.8, emissions_g=0.0005)
+    print_table(GetReportResponse(rows=[row], total=ReportRow(emissions_g=0.0005)), ["hour", *GROUPS])
     text = capsys.readouterr().out
     assert "hour, UTC" in text
-    assert "2026-11-24 18:00  digits" in text
+    assert "2026-11-24 18:00 digits digits-medium" in text
 
 
 def test_what_is_not_there_has_no_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
