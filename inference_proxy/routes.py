@@ -1,5 +1,6 @@
 """Which variant serves the next request for a name, and all that is the same for many requests of one kind."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -160,6 +161,8 @@ class FamilyRoute:
         self.targets = tuple(target for target in targets if target.permitted)
         self.decision: Decision | None = None
         self.force: Force | None = None
+        self.on_decision: Callable[[], None] | None = None
+        """Called when another decision has come into force."""
         self._by_variant = {target.variant: target for target in self.targets}
         self._fallback = self._by_variant[fallback_variant]
         self._intervals, self._tallies, self._switches = intervals, tallies, switches
@@ -182,6 +185,8 @@ class FamilyRoute:
         self._splitter.use({variant: weight / total for variant, weight in weights.items()})
         self._sole = self._by_variant[next(iter(weights))] if len(weights) == 1 else None
         self._lanes.clear()
+        if self.on_decision is not None:
+            self.on_decision()
 
     def permitted(self, variant: str) -> bool:
         """Whether the catalogue permits a variant."""
