@@ -124,7 +124,7 @@ class Flusher:
     def _flush_segment(self, segment: int, complete: bool) -> int:
         offset, stored = self.ledger.offset(self.spool.identity, segment), 0
         while len(records := read_records(self.spool.directory, segment, offset, RECORDS_PER_BATCH)):
-            keys = read_keys(self.spool.directory, segment)
+            keys = read_keys(self.spool.directory, segment, numbers_of(records))
             self.ledger.store(batch_of(self.spool.identity, segment, offset, records, keys))
             offset += records.nbytes
             stored += len(records)
@@ -142,6 +142,11 @@ class Flusher:
         self.ledger.forget_segments(self.spool.identity, min(segments(self.spool.directory), default=0))
         if self.retention is not None:
             self.ledger.forget_rows(datetime.now(UTC) - self.retention)
+
+
+def numbers_of(records: Records) -> set[int]:
+    """The keys that records refer to."""
+    return set(np.unique(records["key"]).tolist())
 
 
 def name_thread(name: str) -> None:

@@ -9,8 +9,10 @@ a record that a crash cut short is the last of its segment and is never counted.
 import fcntl
 import json
 import os
+import re
 import struct
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +36,9 @@ RECORD_TYPE = np.dtype(
     ]
 )
 MAX_INFERENCES = 2**32 - 1
+_KEYS_PER_SEGMENT = 4_096
+"""Many tenants and many decisions make many keys: with so many a segment ends, however few its records."""
+_NUMBER = re.compile(r'\{"number": ?(\d+),')
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,8 @@ class Spool:
         return spooled_bytes(self.directory) - (self._records.unused_bytes if self._records is not None else 0)
 
     def _define(self, key: SpoolKey) -> None:
+        if self._keys >= _KEYS_PER_SEGMENT:
+            self._begin_segment()
         charge = key.charge
         line = json.dumps(
             {
@@ -193,17 +200,19 @@ def segments(directory: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def read_keys(directory: Path, segment: int) -> dict[int, Charge]:
-    """The keys of a segment by number."""
+def read_keys(directory: Path, segment: int, wanted: Collection[int] | None = None) -> dict[int, Charge]:
+    """The keys of a segment by number; where some are wanted only those: a segment may have thousands."""
     found: dict[int, Charge] = {}
     for line in keys_path(directory, segment).read_text(encoding="utf-8").splitlines():
+        number = _NUMBER.match(line)
+        if wanted is not None and number is not None and int(number[1]) not in wanted:
+            continue
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # Cut short by a crash or a full disk: no record refers to it.
-        reading = entry.pop("reading")
-        number = entry.pop("number")
-        found[number] = Charge(**entry, reading=from_mapping(reading) if reading is not None else None)
+        reading, own_number = entry.pop("reading"), entry.pop("number")
+        found[own_number] = Charge(**entry, reading=from_mapping(reading) if reading is not None else None)
     return found
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
-from inference_proxy.flusher import RECORDS_PER_BATCH, Flusher, Records
+from inference_proxy.flusher import RECORDS_PER_BATCH, Flusher, Records, numbers_of
 from inference_proxy.ledger import Ledger, Misplaced
 from inference_proxy.spool import Charge, Spool, read_keys, read_records, records_path, segments, spooled_bytes
 from inference_proxy.tallies import Tallies
@@ -119,7 +119,7 @@ class Writers:
         for segment in segments(writer):
             offset = self._counted.get((name, segment), 0)
             while len(records := read_records(writer, segment, offset, RECORDS_PER_BATCH)):
-                self._add(records, read_keys(writer, segment))
+                self._add(records, read_keys(writer, segment, numbers_of(records)))
                 offset += records.nbytes
             self._counted[name, segment] = offset
 

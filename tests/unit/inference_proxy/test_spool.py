@@ -3,6 +3,7 @@
 import os
 import resource
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,19 @@ def test_a_record_cut_short_is_not_read(tmp_path_factory: pytest.TempPathFactory
     os.truncate(records_path(directory, 0), 2 * RECORD.size + kept)
     assert len(read_records(directory, 0, 0, EVERYTHING)) == 2
     assert len(read_records(directory, 0, RECORD.size, EVERYTHING)) == 1
+
+
+def test_many_keys_end_a_segment_and_only_wanted_ones_are_read(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    for number in range(5_000):
+        spool.record(SpoolKey(replace(charge(), tenant=str(number))), NOW_US, 1, 1, 1, 1, 1)
+    assert segments(tmp_path) == [0, 1]
+    first, second = (read_records(tmp_path, segment, 0, EVERYTHING) for segment in (0, 1))
+    assert len(first) + len(second) == 5_000
+    assert first["key"].tolist() == list(range(1, len(first) + 1))
+    assert read_keys(tmp_path, 0, {7}) == {7: replace(charge(), tenant="6")}
+    assert read_keys(tmp_path, 1, set()) == {}
+    assert len(read_keys(tmp_path, 1)) == len(second) < len(read_keys(tmp_path, 0)) == len(first) < 4_500
 
 
 def test_a_key_cut_short_spoils_nothing_but_itself(tmp_path: Path) -> None:
