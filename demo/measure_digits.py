@@ -16,6 +16,7 @@ from profiler.command import run_profile
 from profiler.meter_offers import Metering
 from profiler.plan import Goal
 from profiler.profile import Wish
+from profiler.repeatability import count_runs, measure_repeatedly, say_at_once
 
 CATALOGUE = Path(__file__).parent.parent / "tradewind" / "catalogues" / "digits.yaml"
 
@@ -30,6 +31,8 @@ def main() -> None:
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="the file to write")
     parser.add_argument("--budget", type=float, default=120.0, help="seconds of measuring at most")
     parser.add_argument("--precision", type=float, default=0.03, help="half interval / mean that is enough")
+    parser.add_argument("--spread", type=float, default=60.0, help="seconds to spread a measurement over at least")
+    parser.add_argument("--repeat", type=int, default=0, help="write nothing; measure so often, count the intervals")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tradewind-") as directory:
         digits = Path(directory) / "uci-digits-test.npz"
@@ -38,6 +41,11 @@ def main() -> None:
         triton = Triton(Path(directory))
         try:
             triton.start()
+            metering = Metering(triton_pid=triton.child.pid)
+            goal = Goal(precision=arguments.precision, spread_s=arguments.spread)
+            if arguments.repeat:
+                count_runs(measure_repeatedly(triton.grpc, SIZES, arguments.repeat, goal, metering), say_at_once)
+                return
             wish = Wish(
                 address=triton.grpc,
                 family=FAMILY,
@@ -46,11 +54,11 @@ def main() -> None:
                 batches=BATCHES,
                 inputs=digits,
                 labels=digits,
-                goal=Goal(precision=arguments.precision),
+                goal=goal,
                 budget_s=arguments.budget,
                 fresh=True,
             )
-            whole = run_profile(wish, Metering(triton_pid=triton.child.pid), Path(directory) / "digits.png")
+            whole = run_profile(wish, metering, Path(directory) / "digits.png")
         finally:
             triton.stop()
     raise SystemExit(0 if whole else 1)

@@ -5,21 +5,20 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from profiler.findings import energies_by_cell
 from profiler.meter_offers import Metering, local_triton, offers
 from profiler.meters.choose import Chosen, choose_meter
 from profiler.pareto import dominated
 from profiler.plan import Cell, is_enough
-from profiler.plot import plot_family
 from profiler.profile import Profiled, Profiler, Wish
+from profiler.result_tables import energy_table, say, speed_table
 from profiler.windows import Window
 
 
 def run_profile(wish: Wish, metering: Metering, plot: Path, console: Console | None = None) -> bool:
     """Profiles, shows a table, draws the plot; True when every variant was written whole."""
-    console = console or _console()
+    console = console or Console()
     profiler = Profiler(wish)
     pid = metering.triton_pid or local_triton(wish.address)
     chosen = choose_meter(metering.wanted, offers(metering, pid, on_gpu=profiler.on_gpu))
@@ -44,15 +43,11 @@ def run_profile(wish: Wish, metering: Metering, plot: Path, console: Console | N
     if profiled.written:
         plate = profiled.origin.plate
         subtitle = f"{plate.hardware}; {plate.name} ({plate.provenance}); {profiled.origin.day.isoformat()}"
+        from profiler.plot import plot_family  # Its library takes a second to load: only where there is a plot.
+
         plot_family(plot, wish.family, profiled.written, wish.error_metric, subtitle)
-        console.print(f"wrote {wish.output} and {plot}")
+        say(console, f"wrote {wish.output} and {plot}")
     return not profiled.refusals
-
-
-def _console() -> Console:
-    """A terminal as it is; a file or a pipe wide enough for the table."""
-    console = Console()
-    return console if console.is_terminal else Console(width=140)
 
 
 def _bar(console: Console) -> Progress:
@@ -61,54 +56,35 @@ def _bar(console: Console) -> Progress:
 
 def _announce(console: Console, chosen: Chosen, profiler: Profiler) -> None:
     for reason in chosen.passed_over:
-        console.print(f"[dim]not used: {reason}[/]")
+        say(console, f"not used: {reason}", "dim")
     plate = chosen.meter.nameplate
-    console.print(f"meter: [bold]{plate.name}[/] ({plate.provenance}) on {plate.hardware}; {plate.method}")
+    say(console, f"meter: {plate.name} ({plate.provenance}) on {plate.hardware}; {plate.method}")
     for name, model in profiler.models.items():
         if model.random_weights:
-            console.print(f"[yellow]{name} has random weights: its energy and latency are real, its error is not[/]")
+            say(console, f"{name} has random weights: its energy and latency are real, its error is not", "yellow")
 
 
 def _report(console: Console, wish: Wish, profiled: Profiled) -> None:
-    console.print(_table(wish, profiled))
+    title = f"{wish.family} on {profiled.origin.plate.hardware}"
+    console.print(energy_table(title, profiled.findings))
+    console.print(speed_table(profiled.findings, profiled.errors))
     if profiled.idle_watts is not None:
-        console.print(f"at rest: {profiled.idle_watts:.4g} W")
+        say(console, f"at rest: {profiled.idle_watts:.4g} W")
     if profiled.resumed:
-        console.print(f"went on from an interrupted run: {profiled.resumed} of the windows are its own")
+        say(console, f"went on from an interrupted run: {profiled.resumed} of the windows are its own")
+    if busy := [
+        f"{cell} ({100 * (found.other_work or 0):.0f} %)" for cell, found in profiled.findings.items() if found.busy
+    ]:
+        say(
+            console, f"energies of a machine with other work: {', '.join(busy)}; on a quiet one they are less", "yellow"
+        )
     points = {name: (entry.energy_mj.value, entry.error.value) for name, entry in profiled.written.items()}
     for worse, better in sorted(dominated(points).items()):
-        console.print(f"[yellow]{worse} is dominated by {better}: no less energy and no less error[/]")
+        say(console, f"{worse} is dominated by {better}: no less energy and no less error", "yellow")
     for cell, finding in profiled.findings.items():
         if finding.latency_refused and not finding.refused:
-            console.print(f"[yellow]no latency of {cell}: {finding.latency_refused}[/]")
+            say(console, f"no latency of {cell}: {finding.latency_refused}", "yellow")
     for skipped in profiled.skipped:
-        console.print(f"[dim]not measured: {skipped}[/]")
+        say(console, f"not measured: {skipped}", "dim")
     for refusal in profiled.refusals:
-        console.print(f"[red]not written: {refusal}[/]")
-
-
-def _table(wish: Wish, profiled: Profiled) -> Table:
-    ks = sorted({k for rate in profiled.errors.values() for k in rate.wrong})
-    table = Table(title=f"{wish.family} on {profiled.origin.plate.hardware}")
-    table.add_column("variant", no_wrap=True)
-    table.add_column("batch", justify="right")
-    for heading in ("mJ/inference", "±95 %", "above idle", "CV", "n", "p50/p95/p99 ms", "inferences/s"):
-        table.add_column(heading, justify="right")
-    for k in ks:
-        table.add_column(f"top-{k} error %", justify="right")
-    for cell, finding in profiled.findings.items():
-        rate = profiled.errors.get(cell.variant)
-        energy, latency = finding.energy_mj, finding.latency
-        table.add_row(
-            cell.variant,
-            str(cell.batch),
-            f"{energy.mean:.4g}" if energy else "-",
-            f"{100 * energy.relative_half_width:.1f} %" if energy else "-",
-            f"{finding.above_idle_mj:.4g}" if finding.above_idle_mj is not None else "-",
-            f"{100 * energy.cv:.1f} %" if energy else "-",
-            str(energy.samples) if energy else "-",
-            f"{latency.p50_ms:.3g}/{latency.p95_ms:.3g}/{latency.p99_ms:.3g}" if latency else "-",
-            f"{finding.throughput_per_s:.4g}" if finding.throughput_per_s else "-",
-            *(f"{rate.percent(k):.4g}" for k in ks if rate is not None),
-        )
-    return table
+        say(console, f"not written: {refusal}", "red")

@@ -9,7 +9,7 @@ from profiler.findings import Finding, Latency
 from profiler.meters.meter import Nameplate
 from profiler.plan import Cell
 from profiler.served_model import ServedModel
-from profiler.statistics import Estimate
+from profiler.statistics import Estimate, parts_of
 from tradewind.catalogue import EnergyFigure, Figure, Provenance, Variant
 
 RANDOM_WEIGHTS = "the measured model has random weights: this is not its error but that of the trained one"
@@ -46,9 +46,15 @@ def energy_figure(finding: Finding, energy: Estimate, origin: Origin) -> EnergyF
         hardware=origin.plate.hardware,
         driver=origin.plate.driver,
         runtime=origin.runtime,
-        method=origin.method,
+        method=f"{origin.method}; {_spoken_of(finding, energy)}",
         date=origin.day.isoformat(),
     )
+
+
+def _spoken_of(finding: Finding, energy: Estimate) -> str:
+    """What the interval covers: how much the run's own parts differ, and not what comes after it."""
+    load = "" if finding.other_work is None else f", other work {100 * finding.other_work:.0f} % of the machine"
+    return f"interval from {parts_of(energy.samples)} parts of a run of {finding.span_s:.0f} s{load}"
 
 
 def latency_figure(latency: Latency, batch: int, origin: Origin) -> Figure:

@@ -36,6 +36,15 @@ class Finding:
     latency_refused: str = ""
     refused: str = ""
     discarded: int = 0
+    span_s: float = 0.0
+    """From the first window to the end of the last: what the interval speaks of."""
+    other_work: float | None = None
+    """The share of the machine that others took meanwhile; None where Triton is elsewhere."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether the figures are of a machine that had other things to do."""
+        return self.other_work is not None and self.other_work > QUIET
 
 
 def idle_watts(windows: Sequence[Window]) -> float | None:
@@ -76,7 +85,19 @@ def _finding(cell: Cell, windows: Sequence[Window], resting: float | None, goal:
     above = None
     if resting is not None:
         above = max(0.0, energy.mean - resting * 1000 * fmean(w.seconds / w.inferences for w in good))
-    return Finding(cell, energy, above, inferences / seconds, latency, latency_refused, refused, len(bad))
+    shares = [window.other_work for window in good if window.other_work is not None]
+    return Finding(
+        cell,
+        energy,
+        above,
+        inferences / seconds,
+        latency,
+        latency_refused,
+        refused,
+        len(bad),
+        span_s=good[-1].begun + good[-1].seconds - good[0].begun,
+        other_work=fmean(shares) if shares else None,
+    )
 
 
 def _why_not(good: Sequence[Window], bad: Sequence[Window], goal: Goal) -> str:

@@ -56,6 +56,7 @@ class Load:
     ) -> None:
         self.model = model
         self.batch = batch
+        self._address, self._way = address, way
         self._clients = [open_client(address, way) for _ in range(concurrency)]
         count = min(_PREPARED, max(1, inputs.count // batch))
         self._requests = [infer_inputs(model, inputs.batch(i * batch, batch)) for i in range(count)]
@@ -81,6 +82,12 @@ class Load:
         if failures:
             raise NotReady(f"Triton refused a request to {self.model.name}: {failures[0].message()[:200]}")
         return [one for several in answered for one in several]
+
+    def connect_again(self) -> None:
+        """Hangs up and calls anew, so that the luck of one connection is not taken for the model's cost."""
+        self.close()
+        self._clients = [open_client(self._address, self._way) for _ in self._clients]
+        self.run(0, at_least=1)
 
     def close(self) -> None:
         """Hangs up."""

@@ -8,7 +8,7 @@ from profiler.load import Load, answered_between
 from profiler.meters.meter import Meter, MeterError
 from profiler.meters.process_tree import HostTime, host_time, other_work, own_pids
 from profiler.meters.watch import Watch
-from profiler.plan import IDLE, Cell, Goal, next_round
+from profiler.plan import IDLE, Cell, Goal, next_round, pause_s
 from profiler.windows import Window
 
 _OTHERS_MAY_TAKE = 0.10
@@ -34,7 +34,8 @@ class Measurement:
         self._loads = loads
         self._meter = meter
         self._goal = goal
-        self._window_s = max(window_s or 0.0, meter.nameplate.window_s)
+        plate = meter.nameplate
+        self._window_s = plate.window_s if window_s is None else max(window_s, plate.steps_s)
         self._triton_pid = triton_pid
         self._keep = keep
         self.cells = (*loads, IDLE)
@@ -48,9 +49,13 @@ class Measurement:
 
     def run(self, budget_s: float, progress: Progress = lambda _round, _cell, _windows: None) -> bool:
         """Measures; True when every cell is known well enough, False when the budget ended it."""
-        end = time.monotonic() + budget_s
+        begin = time.monotonic()
+        end = begin + budget_s
         number = 0
         while order := next_round(self.cells, energies_by_cell(self.windows), self._goal, number):
+            elapsed_s = time.monotonic() - begin
+            # What a budget does not allow for is not waited for.
+            time.sleep(min(pause_s(number, elapsed_s, self._goal), max(0.0, budget_s / 2 - elapsed_s)))
             for cell in order:
                 if time.monotonic() >= end:
                     return False
@@ -69,7 +74,9 @@ class Measurement:
         return len(tail) >= 2 * len(self.cells) and all(window.refused for window in tail)
 
     def _measure(self, cell: Cell) -> Window:
-        before = self._host()
+        if cell != IDLE:
+            self._loads[cell].connect_again()
+        begun, before = time.time(), self._host()
         watch = Watch(self._meter)
         with watch:
             if cell == IDLE:
@@ -82,14 +89,15 @@ class Measurement:
         try:
             metered = watch.energy()
         except MeterError as error:
-            return Window(cell.variant, cell.batch, other_work=others, refused=str(error))
+            return Window(cell.variant, cell.batch, begun=begun, other_work=others, refused=str(error))
         if self._meter.nameplate.whole_host and (others is None or others > _OTHERS_MAY_TAKE):
             taken = "an unknown part" if others is None else f"{100 * others:.0f} %"
             why = f"{self._meter.nameplate.name}: other work took {taken} of the machine, and the counter holds it too"
-            return Window(cell.variant, cell.batch, other_work=others, refused=why)
+            return Window(cell.variant, cell.batch, begun=begun, other_work=others, refused=why)
         return Window(
             cell.variant,
             cell.batch,
+            begun=begun,
             seconds=metered.seconds,
             inferences=cell.batch * answered_between(answered, metered.from_s, metered.to_s),
             joules=metered.joules,

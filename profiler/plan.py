@@ -4,6 +4,7 @@ Cells (a variant at a batch size, or the machine at rest) take turns, round afte
 machine hits all alike. A cell rests once its mean is known well enough.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ class Cell:
 
 
 IDLE = Cell("", 0)
+_LOOKS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,39 @@ class Goal:
     """Half the 95 % interval as a ratio of the mean, at which measuring stops."""
     limit: float = 0.10
     """Beyond this a figure is not written, however long it was measured."""
-    least: int = 12
-    """Windows before an interval is believed: stopping at the first lucky narrow one would make it too narrow."""
-    most: int = 60
+    least: int = 16
+    """Windows before an interval is looked at."""
+    most: int = 64
     fewest: int = 4
     """Below this nothing is written, whatever the budget."""
+    spread_s: float = 60.0
+    """The time that the least windows are spread over: what a machine does changes within a minute."""
 
 
 def is_enough(energies_mj: Sequence[float], goal: Goal) -> bool:
     """Whether a cell's windows have settled its mean, or never will."""
-    if len(energies_mj) < goal.least:
-        return False
-    return len(energies_mj) >= goal.most or estimate_series(energies_mj).relative_half_width <= goal.precision
+    return len(energies_mj) >= _wanted(energies_mj, goal)
+
+
+def _wanted(energies_mj: Sequence[float], goal: Goal) -> int:
+    """How many windows to measure, judged after the least and once more.
+
+    Whoever looks after every window and stops at the first narrow interval stops at one that is narrow by luck.
+    """
+    wanted = goal.least
+    for _ in range(_LOOKS):
+        if len(energies_mj) < wanted or wanted >= goal.most:
+            break
+        excess = estimate_series(energies_mj[:wanted]).relative_half_width / goal.precision
+        if excess <= 1:
+            break
+        wanted = math.ceil(min(wanted * min(excess, goal.most) ** 2, goal.most))
+    return wanted
+
+
+def pause_s(number: int, elapsed_s: float, goal: Goal) -> float:
+    """How long to wait before a round, counted from 0, so that the least of them fill the spread."""
+    return max(0.0, min(number, goal.least) * goal.spread_s / goal.least - elapsed_s)
 
 
 def next_round(cells: Sequence[Cell], so_far: Mapping[Cell, Sequence[float]], goal: Goal, number: int) -> list[Cell]:

@@ -6,8 +6,9 @@ interval of one run may be believed by someone who never makes a second.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from profiler.findings import energies_by_cell
 from profiler.inputs import make_up
@@ -15,49 +16,108 @@ from profiler.load import Load
 from profiler.measure import Measurement
 from profiler.meter_offers import Metering, local_triton, offers
 from profiler.meters.choose import choose_meter
-from profiler.plan import Cell, Goal
+from profiler.plan import IDLE, Cell, Goal
 from profiler.served_model import connect, describe_model
-from profiler.statistics import Estimate, estimate_series
+from profiler.statistics import Estimate, estimate_series, student_t
+from profiler.windows import Window
 from tradewind.errors import TradewindError
 
-Run = Mapping[Cell, Estimate]
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one whole measurement found."""
+
+    estimates: Mapping[Cell, Estimate]
+    other_work: float | None = None
+    """The share of the machine that others took meanwhile."""
 
 
-def coverage(runs: Sequence[Run]) -> dict[Cell, tuple[int, float]]:
-    """Per cell: in how many runs the interval held the mean over all runs, and that mean."""
-    found: dict[Cell, tuple[int, float]] = {}
-    for cell in runs[0]:
-        mean = fmean(run[cell].mean for run in runs)
-        found[cell] = (sum(run[cell].low <= mean <= run[cell].high for run in runs), mean)
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How one cell's intervals fared."""
+
+    runs: int
+    held: int
+    """Runs whose interval holds the mean over all runs."""
+    mean: float
+    half_width: float
+    """Mean half of the intervals, as a ratio of the mean."""
+    spread: float
+    """Standard deviation of the runs' means, as a ratio of the mean."""
+
+    @property
+    def expected_spread(self) -> float:
+        """What the spread would be if the intervals told it right; about, as each is of few parts."""
+        return self.half_width / student_t(7)
+
+
+def coverage(runs: Sequence[Run]) -> dict[Cell, Held]:
+    """Per cell: in how many runs the interval held the mean over all runs, and how far the runs are apart."""
+    found: dict[Cell, Held] = {}
+    for cell in sorted(runs[0].estimates):
+        of_cell = [run.estimates[cell] for run in runs]
+        mean = fmean(estimate.mean for estimate in of_cell)
+        found[cell] = Held(
+            len(runs),
+            sum(estimate.low <= mean <= estimate.high for estimate in of_cell),
+            mean,
+            fmean(estimate.relative_half_width for estimate in of_cell),
+            stdev(estimate.mean for estimate in of_cell) / mean,
+        )
     return found
 
 
 def measure_repeatedly(
-    address: str,
-    models: Sequence[str],
-    count: int,
-    goal: Goal,
-    metering: Metering,
-    done: Callable[[int, Run], None],
-    window_s: float | None = None,
-) -> list[Run]:
-    """The estimates of `count` runs, one inference at a time."""
+    address: str, models: Sequence[str], count: int, goal: Goal, metering: Metering, window_s: float | None = None
+) -> Iterator[Run]:
+    """So many runs, one after the other, with one inference at a time."""
     client = connect(address)
     described = {name: describe_model(client, name) for name in models}
     pid = metering.triton_pid or local_triton(address)
     on_gpu = any(model.on_gpu for model in described.values())
     meter = choose_meter(metering.wanted, offers(metering, pid, on_gpu=on_gpu)).meter
-    runs: list[Run] = []
-    for number in range(count):
+    for _ in range(count):
         loads = {Cell(name, 1): Load(address, model, make_up(model, {}), 1) for name, model in described.items()}
-        measurement = Measurement(loads, meter, goal=goal, triton_pid=pid, window_s=window_s)
-        measurement.warm_up(0.3)
-        measurement.run(budget_s=600)
-        runs.append({cell: estimate_series(values) for cell, values in energies_by_cell(measurement.windows).items()})
-        for load in loads.values():
-            load.close()
-        done(number + 1, runs[-1])
-    return runs
+        try:
+            measurement = Measurement(loads, meter, goal=goal, triton_pid=pid, window_s=window_s)
+            measurement.warm_up(0.3)
+            measurement.run(budget_s=600)
+        finally:
+            for load in loads.values():
+                load.close()
+        yield _run(measurement.windows)
+
+
+def _run(windows: Sequence[Window]) -> Run:
+    shares = [window.other_work for window in windows if window.cell != IDLE and window.other_work is not None]
+    estimates = {cell: estimate_series(values) for cell, values in energies_by_cell(windows).items()}
+    return Run(estimates, fmean(shares) if shares else None)
+
+
+def count_runs(runs: Iterator[Run], say: Callable[[str], None]) -> None:
+    """Says what each run found as it ends, and then how often the intervals held."""
+    seen: list[Run] = []
+    for run in runs:
+        seen.append(run)
+        means = ", ".join(
+            f"{cell.variant} {estimate.mean:.4g} mJ ±{100 * estimate.relative_half_width:.1f} %"
+            for cell, estimate in sorted(run.estimates.items())
+        )
+        load = "" if run.other_work is None else f"; other work took {100 * run.other_work:.0f} % of the machine"
+        say(f"run {len(seen)}: {means}{load}")
+    if len(seen) < 2:
+        return
+    for cell, held in coverage(seen).items():
+        say(
+            f"{cell.variant}: {held.held} of {held.runs} intervals hold {held.mean:.4g} mJ; they are "
+            f"±{100 * held.half_width:.1f} %, the means differ by {100 * held.spread:.1f} % (standard deviation), "
+            f"and about {100 * held.expected_spread:.1f} % is what such intervals tell of"
+        )
+
+
+def say_at_once(line: str) -> None:
+    """To standard output, also where that is a file that someone watches."""
+    print(line, flush=True)
 
 
 def main() -> None:
@@ -68,18 +128,11 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--meter", default="auto")
     parser.add_argument("--precision", type=float, default=Goal().precision)
+    parser.add_argument("--spread", type=float, default=Goal().spread_s, help="seconds that a run lasts at least")
     arguments = parser.parse_args()
-
-    def done(number: int, run: Run) -> None:
-        means = ", ".join(f"{cell.variant} {estimate.mean:.4g} mJ" for cell, estimate in sorted(run.items()))
-        print(f"run {number}: {means}", flush=True)
-
-    models = arguments.models.split(",")
-    goal, metering = Goal(precision=arguments.precision), Metering(arguments.meter)
-    runs = measure_repeatedly(arguments.triton_grpc, models, arguments.runs, goal, metering, done)
-    for cell, (held, mean) in sorted(coverage(runs).items()):
-        width = fmean(run[cell].relative_half_width for run in runs)
-        print(f"{cell.variant}: {held} of {len(runs)} intervals hold {mean:.4g} mJ; they are ±{100 * width:.1f} % wide")
+    goal = Goal(precision=arguments.precision, spread_s=arguments.spread)
+    models, metering = arguments.models.split(","), Metering(arguments.meter)
+    count_runs(measure_repeatedly(arguments.triton_grpc, models, arguments.runs, goal, metering), say_at_once)
 
 
 if __name__ == "__main__":

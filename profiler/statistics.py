@@ -10,6 +10,9 @@ CONFIDENCE = 0.95
 _Z_95 = 1.959963984540054
 _LEAST_FREEDOM = 3
 """Below this Student's quantile explodes; a series worth so little is wide enough by its spread."""
+PARTS = 8
+"""Into how many parts a series is cut: the longer the series the longer each, until what makes windows alike is short
+against a part. More parts would be shorter, and fewer tell too little of how much they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,33 @@ def estimate_mean(values: Sequence[float]) -> Estimate:
 def estimate_series(values: Sequence[float]) -> Estimate:
     """The mean of values taken one after the other, where a machine's mood makes neighbours alike.
 
-    Alike neighbours say less than independent ones: the interval is that of as many independent values as they are
-    worth. What is seen of the likeness in a short series is too little, so it is corrected upwards.
+    Two ways to see that, and the wider interval counts. The series is cut into parts, and Student's interval is that of
+    their means: whatever lasts longer than a window makes them differ. And alike neighbours say less than independent
+    values: the interval is that of as many independent ones as they are worth.
     """
     plain = estimate_mean(values)
-    count = len(values)
+    half = max(_half_by_parts(values), _half_by_neighbours(values, plain))
+    return Estimate(plain.mean, plain.mean - half, plain.mean + half, plain.cv, len(values))
+
+
+def parts_of(count: int) -> int:
+    """How many parts a series of that length is cut into: of at least two values, where there are enough."""
+    return min(PARTS, count // 2) if count >= PARTS else count
+
+
+def _half_by_parts(values: Sequence[float]) -> float:
+    count, parts = len(values), parts_of(len(values))
+    edges = [round(part * count / parts) for part in range(parts + 1)]
+    found = estimate_mean([math.fsum(values[begin:end]) / (end - begin) for begin, end in itertools.pairwise(edges)])
+    return (found.high - found.low) / 2
+
+
+def _half_by_neighbours(values: Sequence[float], plain: Estimate) -> float:
+    # What is seen of the likeness in a short series is too little, so it is corrected upwards.
     likeness = _likeness(values, plain.mean)
-    worth = max(2.0, count * (1 - likeness) / (1 + likeness))
-    spread = plain.cv * abs(plain.mean)
-    half = student_t(max(_LEAST_FREEDOM, round(worth) - 1)) * spread / math.sqrt(worth)
-    return Estimate(plain.mean, plain.mean - half, plain.mean + half, plain.cv, count)
+    worth = max(2.0, plain.samples * (1 - likeness) / (1 + likeness))
+    spread = plain.cv * abs(plain.mean) if plain.mean else (plain.high - plain.low) / 2
+    return student_t(max(_LEAST_FREEDOM, round(worth) - 1)) * spread / math.sqrt(worth)
 
 
 def _likeness(values: Sequence[float], mean: float) -> float:

@@ -25,6 +25,8 @@ class Window:
     other_work: float | None = None
     """The share of the machine's CPU time that others took; None where Triton is elsewhere."""
     refused: str = ""
+    begun: float = 0.0
+    """Seconds since 1970."""
 
     @property
     def cell(self) -> Cell:

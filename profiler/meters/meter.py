@@ -47,8 +47,13 @@ class Nameplate:
 
     @property
     def window_s(self) -> float:
-        """The shortest window worth measuring: many counter steps."""
-        return max(0.5, 10 * self.step_s)
+        """How long a window is where nobody says: many requests, and no fewer counter steps than it needs."""
+        return max(0.5, self.steps_s)
+
+    @property
+    def steps_s(self) -> float:
+        """The shortest window in which the counter can be believed: ten of its steps."""
+        return 10 * self.step_s
 
 
 class Meter(Protocol):

@@ -24,7 +24,7 @@ from tradewind.catalogue import Provenance, load_catalogue
 from tradewind.errors import InvalidInput, NotReady
 
 WATTS = 10.0
-QUICK = Goal(precision=0.2, limit=0.5, least=4, most=6, fewest=3)
+QUICK = Goal(precision=0.2, limit=0.5, least=4, most=6, fewest=3, spread_s=0)
 
 
 def wish(triton: Triton, folder: Path, *models: str, **options: Any) -> Wish:
@@ -42,7 +42,7 @@ def labelled(folder: Path, examples: int = 150) -> tuple[Path, Path]:
 
 def test_energy_is_what_the_models_burn_and_error_what_they_answer(burning_triton: Triton, tmp_path: Path) -> None:
     inputs, labels = labelled(tmp_path)
-    asked = wish(burning_triton, tmp_path, inputs=inputs, labels=labels, batches=(1, 4, 8))
+    asked = wish(burning_triton, tmp_path, inputs=inputs, labels=labels, batches=(1, 4, 8), window_s=0.2)
     shown = io.StringIO()
     metering = Metering("cpu-time", watts_per_core=WATTS)
     assert run_profile(asked, metering, tmp_path / "plot.png", Console(file=shown, width=140))

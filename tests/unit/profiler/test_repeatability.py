@@ -3,17 +3,36 @@
 import random
 
 from profiler.plan import Cell
-from profiler.repeatability import coverage
+from profiler.repeatability import Run, count_runs, coverage
 from profiler.statistics import estimate_mean
 
 CELL = Cell("a", 1)
 
 
+def run(rng: random.Random, mean: float) -> Run:
+    return Run({CELL: estimate_mean([rng.gauss(mean, 1) for _ in range(8)])}, 0.25)
+
+
 def test_honest_intervals_hold_and_drifting_ones_do_not() -> None:
     rng = random.Random(2)
-    honest = [{CELL: estimate_mean([rng.gauss(10, 1) for _ in range(8)])} for _ in range(200)]
-    held, mean = coverage(honest)[CELL]
-    assert 180 <= held <= 198
-    assert 9.8 < mean < 10.2
-    drifting = [{CELL: estimate_mean([rng.gauss(10 + run, 1) for _ in range(8)])} for run in range(20)]
-    assert coverage(drifting)[CELL][0] < 5
+    honest = coverage([run(rng, 10) for _ in range(200)])[CELL]
+    assert 180 <= honest.held <= 198
+    assert 9.8 < honest.mean < 10.2
+    assert 0.8 < honest.spread / honest.expected_spread < 1.25
+    drifting = coverage([run(rng, 10 + number) for number in range(20)])[CELL]
+    assert drifting.held < 5
+    assert drifting.spread > 5 * drifting.expected_spread
+
+
+def test_every_run_is_told_as_it_ends_and_the_count_at_the_end() -> None:
+    told: list[str] = []
+    count_runs(iter([run(random.Random(number), 10) for number in range(3)]), told.append)
+    assert [line.partition(":")[0] for line in told] == ["run 1", "run 2", "run 3", "a"]
+    assert "other work took 25 % of the machine" in told[0]
+    assert "of 3 intervals hold" in told[3]
+
+
+def test_one_run_alone_is_not_counted() -> None:
+    told: list[str] = []
+    count_runs(iter([run(random.Random(1), 10)]), told.append)
+    assert len(told) == 1
