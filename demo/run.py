@@ -57,6 +57,7 @@ def run_demo(intensity: Path | None, output: Path, *, speed: float = SPEED) -> i
     if not console.is_terminal:
         console = Console(highlight=False, width=_LOG_WIDTH)
     try:
+        make_output_folder(output)
         with tempfile.TemporaryDirectory(prefix="tradewind-demo-") as name, interruptible():
             directory = Path(name)
             scenario = choose_scenario(intensity, directory)
@@ -67,6 +68,14 @@ def run_demo(intensity: Path | None, output: Path, *, speed: float = SPEED) -> i
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
         return 130
+
+
+def make_output_folder(output: Path) -> None:
+    """Before the day is lived, so that it is not lived in vain."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"output {output}: no folder can be made there; name another for the plot") from error
 
 
 def choose_scenario(intensity: Path | None, directory: Path) -> Scenario:

@@ -10,7 +10,7 @@ from rich.console import Console
 from demo.day import Charge, Clock, Hour, Tally, compare_choices
 from demo.load import DAILY_PER_S, NIGHTLY_PER_S, requests_per_s
 from demo.plot import plot_day
-from demo.run import choose_scenario
+from demo.run import choose_scenario, run_demo
 from demo.summary import summary_table
 from demo.synthetic_day import FIRST_DAY, STEP, synthetic_days, write_synthetic_days
 from demo.view import View
@@ -123,3 +123,9 @@ def test_the_plot_is_a_png(tmp_path: Path) -> None:
     plot_day(path, "SYNTHETIC day", _hours(), _charges(), _POOL, clock)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert path.stat().st_size > 20_000
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="file/plots: no folder can be made there"):
+        run_demo(None, tmp_path / "file" / "plots")
