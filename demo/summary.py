@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.table import Table
 
 from demo.day import Choice
 
 
 def summary_table(choices: Sequence[Choice], title: str) -> Table:
-    """One row per way of choosing; what is not defined stays empty."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    """One row per way of choosing, whole within 80 columns; what is not defined stays empty."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("choice")
-    for heading in ("error %", "energy J", "mg CO₂eq", "errs less by", "extra mg", "CEE, % per mg"):
-        table.add_column(heading, justify="right")
+    for heading in ("error %", "energy J", "mg CO₂eq", "errs\nless by", "extra mg", "CEE,\n% per mg"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for choice in choices:
         table.add_row(
             choice.name,

@@ -112,7 +112,7 @@ def _charges() -> list[Charge]:
 def test_the_table_has_every_choice() -> None:
     text = io.StringIO()
     table = summary_table(compare_choices(_charges(), _POOL), "SYNTHETIC day: 480 requests")
-    Console(file=text, width=110).print(table)
+    Console(file=text, width=80).print(table)
     for words in ("SYNTHETIC", "always smallest", "tradewind", "always largest", "clairvoyant, same error", "CEE"):
         assert words in text.getvalue()
 
