@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simulator.comparison import Comparison
 from simulator.synthetic import SYNTHETIC_NAME
+from simulator.tables import figures_of
 
 _STYLE = """
 body { font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -99,12 +100,7 @@ def _table(comparison: Comparison) -> str:
     for row in comparison.rows:
         cells = (
             row.policy,
-            f"{row.mean_error_pct:.3f}",
-            f"{row.emissions_g:.4g}",
-            f"{row.extra_g:+.4g}",
-            "" if row.cee is None else f"{row.cee:.5f}",
-            "" if row.clairvoyant_ratio is None else f"{row.clairvoyant_ratio:.3f}",
-            str(row.switches),
+            *figures_of(row),
             ", ".join(f"{variant} {share:.0%}" for variant, share in row.share.items() if share >= 0.005),
         )
         lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")

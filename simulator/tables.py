@@ -6,6 +6,7 @@ from rich import box
 from rich.table import Table
 
 from simulator.comparison import Comparison
+from simulator.evaluation import Row
 from simulator.paper import Finding
 from simulator.synthetic import SYNTHETIC_NAME
 
@@ -27,15 +28,22 @@ def comparison_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         table.add_row(
             row.policy,
-            f"{row.mean_error_pct:.3f}",
-            f"{row.emissions_g:.4g}",
-            f"{row.extra_g:+.4g}",
-            _optional(row.cee, "#.3g"),
-            _optional(row.clairvoyant_ratio, ".3f"),
-            str(row.switches),
+            *figures_of(row),
             "/".join(f"{100 * share:.0f}" for share in row.share.values()),
         )
     return table
+
+
+def figures_of(row: Row) -> tuple[str, ...]:
+    """Error, grams, extra grams, CEE, times clairvoyant and switches, each to its significant digits."""
+    return (
+        f"{row.mean_error_pct:#.4g}".removesuffix("."),
+        f"{row.emissions_g:.4g}",
+        f"{row.extra_g:+.4g}",
+        _optional(row.cee, "#.3g").removesuffix("."),
+        _optional(row.clairvoyant_ratio, ".3f"),
+        str(row.switches),
+    )
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:

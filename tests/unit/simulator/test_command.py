@@ -1,6 +1,7 @@
 """`tradewind simulate` from files to JSON, table and page."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,9 @@ def test_another_catalogue(intensity: Path, tmp_path: Path) -> None:
     )
     content = simulate("--intensity", intensity, "--catalogue", catalogue, "--family", "asr")
     assert [row["policy"] for row in content["rows"]] == ["fixed:tiny", "fixed:base", "proportional"]
+    options = ["--intensity", str(intensity), "--catalogue", str(catalogue), "--family", "asr"]
+    table = RUNNER.invoke(app, options, catch_exceptions=False, env={"COLUMNS": "80"}).stdout
+    assert re.search(r"fixed:base +0\.1000 ", table), "a small error keeps its digits"
     assert 0.1 < content["rows"][-1]["mean_error_pct"] < 0.2
 
 
