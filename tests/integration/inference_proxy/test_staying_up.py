@@ -12,7 +12,7 @@ import pytest
 from tritonclient.grpc import service_pb2_grpc
 
 from inference_proxy.proxy import Proxy
-from inference_proxy.report import Span, read_report
+from inference_proxy.report import Known, Span, Sums, read_report
 from local_stack.triton import Triton
 from tests.e2e.proxy_process import proxy_process
 from tests.integration.inference_proxy.stand import (
@@ -131,9 +131,9 @@ async def test_the_excess_spills_and_comes_back(
 
 
 async def test_a_spike_on_a_clean_grid_is_answered_within_the_limit_by_spilling(
-    models: Triton, selector: Selector, tmp_path: Path, sqlite_url: str
+    models: Triton, selector: Selector, tmp_path: Path, sqlite_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limit_s, clients = 0.12, 9
+    limit_s, clients = 0.35, 9
     settings = settings_for(
         tmp_path,
         sqlite_url,
@@ -144,30 +144,55 @@ async def test_a_spike_on_a_clean_grid_is_answered_within_the_limit_by_spilling(
     async with running(settings) as proxy, grpc.aio.insecure_channel(address_of(proxy)) as channel:
         await decide(proxy, selector, {"large": 1.0})
         stub = stub_of(channel)
+        errors = {target.variant: target.figures.error.value for target in proxy.targets["ident"]}
+        served: list[str] = []
 
         async def ask(requests: int, **wishes: Any) -> list[tuple[float, str]]:
             found = []
             for _ in range(requests):
                 begun = time.monotonic()
-                answer = await stub.ModelInfer(infer_request("ident", wait_s="0.02", **wishes))
+                answer = await stub.ModelInfer(infer_request("ident", wait_s="0.06", **wishes))
                 found.append((time.monotonic() - begun, receipt_of(answer)["carbon_variant"]))
             return found
 
         async def load(clients: int, requests: int, **wishes: Any) -> list[tuple[float, str]]:
             found = await asyncio.gather(*(ask(requests, **wishes) for _ in range(clients)))
+            served.extend(variant for several in found for _, variant in several)
             return [each for several in found for each in several]
 
         def p95(found: list[tuple[float, str]]) -> float:
             return sorted(latency for latency, _ in found)[int(len(found) * 0.95)]
 
-        assert {variant for _, variant in await load(2, 20)} == {"large"}
+        def mean_error(variants: list[str]) -> float:
+            return sum(errors[variant] for variant in variants) / len(variants)
+
+        def reported() -> Sums:
+            known = {variant: Known(error) for variant, error in errors.items()}
+            return read_report(proxy.engine, Span(), [], lambda _family, variant: known[variant]).total
+
+        assert {variant for _, variant in await load(2, 10)} == {"large"}
+        await eventually(lambda: reported().inferences == len(served))
+        assert reported().mean_error == errors["large"]
         # A variant works on one request after the other: for those who insist on one, many clients are too many.
-        assert p95(await load(clients, 10, carbon_pin_variant="large")) > limit_s
-        async with asyncio.timeout(60):
-            while p95(spike := await load(clients, 20)) >= limit_s:
+        insisting = p95(await load(clients, 5, carbon_pin_variant="large"))
+        assert insisting > limit_s
+        async with asyncio.timeout(90):
+            while p95(spike := await load(clients, 12)) >= limit_s:
                 pass
-        assert {variant for _, variant in spike} >= {"large", "medium"}
-        assert {variant for _, variant in await load(1, 20)} == {"large"}
+        variants = Counter(variant for _, variant in spike)
+        assert set(variants) >= {"large", "medium"}
+        assert {variant for _, variant in await load(1, 10)} == {"large"}
+        # What the spike cost is in the report, as the error beside the one that was decided.
+        await eventually(lambda: reported().inferences == len(served))
+        assert reported().mean_error == pytest.approx(mean_error(served))
+        given_up = mean_error([variant for _, variant in spike]) - errors["large"]
+        assert given_up > 0
+    with capsys.disabled():
+        shares = ", ".join(f"{count / len(spike):.0%} {variant}" for variant, count in variants.most_common())
+        print(f"\n  spike: p95 {insisting * 1000:.0f} ms without spilling, {p95(spike) * 1000:.0f} ms with it")
+        print(
+            f"  (limit {limit_s * 1000:.0f} ms; {shares}), for {given_up:.2f} points of error; none spilled without it"
+        )
 
 
 def test_sigterm_lets_what_is_in_flight_end_and_stores_it(models: Triton, tmp_path: Path, sqlite_url: str) -> None:
