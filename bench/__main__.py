@@ -1,4 +1,7 @@
-"""`python -m bench [name …]`: runs the benchmarks, prints their figures and writes them to `results/latest.json`."""
+"""`python -m bench [name …]`: runs the benchmarks, prints their figures and writes them to `results/latest.json`.
+
+`python -m bench soak` is a run of its own, which takes half an hour.
+"""
 
 import importlib
 import json
@@ -12,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import bench
+from bench import soak
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
@@ -66,6 +70,9 @@ def _number(value: float | None) -> str:
 
 def main() -> None:
     """Measures and prints; a budget that does not hold is shown, and is no failure of the command."""
+    if sys.argv[1:2] == ["soak"]:
+        soak.main(sys.argv[2:])
+        return
     console = Console()
     console.print(table_of(run(sys.argv[1:], console)))
     console.print(f"written to {RESULTS}", soft_wrap=True)
