@@ -30,6 +30,10 @@ def aligned_requests(series: IntensitySeries, trace: Trace, alignment: Alignment
     """Requests per interval; NaN where the trace says nothing, which is not the same as none."""
     if np.any(trace.values < 0) or np.any(np.isinf(trace.values)):
         raise InvalidInput(f"requests {trace.name}, column {trace.value_column}: counts must be finite and 0 or more")
+    if np.all(np.isnan(trace.values)):
+        raise InvalidInput(
+            f"requests {trace.name}, column {trace.value_column}: no row has a count; name another column"
+        )
     counts = _by_week(series, trace) if alignment is Alignment.WEEK else _by_time(series, trace)
     if not np.nansum(counts) > 0:
         hint = "" if alignment is Alignment.WEEK else ": is it of other days? then align it by week"

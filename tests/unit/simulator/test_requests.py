@@ -70,3 +70,9 @@ def test_other_days_hint_at_the_week() -> None:
 def test_negative_counts_are_refused() -> None:
     with pytest.raises(InvalidInput, match="0 or more"):
         aligned_requests(series(MONDAY, 4), hourly(MONDAY, [-1.0]), Alignment.ABSOLUTE)
+
+
+@pytest.mark.parametrize("alignment", list(Alignment))
+def test_a_column_without_counts_is_refused(alignment: Alignment) -> None:
+    with pytest.raises(InvalidInput, match="column requests: no row has a count"):
+        aligned_requests(series(MONDAY, 4), hourly(MONDAY, [np.nan, np.nan]), alignment)
