@@ -9,9 +9,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Table, delete, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from selector_service.deciding import PolicyState
 from selector_service.merging import merge_readings
@@ -146,17 +149,26 @@ class Store:
 
 
 def _lock(connection: Connection) -> int:
-    """Waits for this transaction's turn; the newest change."""
-    statement = insert_into(changes, connection).values(name=COUNTER, change=0)
-    statement = statement.on_conflict_do_update(index_elements=[changes.c.name], set_={"change": changes.c.change})
-    return int(connection.execute(statement.returning(changes.c.change)).scalar_one())
+    """Waits for this transaction's turn; the newest change before it. The counter has moved already."""
+    return int(connection.execute(_next_change(connection.dialect.name)).scalar_one()) - 1
+
+
+@cache
+def _next_change(dialect: str) -> ReturningInsert[tuple[Any, ...]]:
+    """Made once: making it costs more than running it."""
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement = insert(changes).values(name=COUNTER, change=1)
+    following = {"change": changes.c.change + 1}
+    moved = statement.on_conflict_do_update(index_elements=[changes.c.name], set_=following)
+    return moved.returning(changes.c.change)
 
 
 def _count(connection: Connection, change: int, written: int) -> int:
-    if not written:
-        return change
-    connection.execute(update(changes).where(changes.c.name == COUNTER).values(change=change + 1))
-    return change + 1
+    """The change that this transaction is: none, where it has written nothing."""
+    if written:
+        return change + 1
+    connection.execute(update(changes).where(changes.c.name == COUNTER).values(change=change))
+    return change
 
 
 def _since(connection: Connection, seen: int, change: int) -> Stored:
