@@ -46,6 +46,8 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         """Opens the channel; inside a running event loop."""
+        if self.http_address:
+            self.way.check(self.http_address)
         bare, dress = self.way.bare_channel(self.grpc_address, CHANNEL_OPTIONS), self.way.dress
         self.channel = dressed(bare, dress)
         self.calls = triton_calls(self.channel)

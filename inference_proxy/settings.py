@@ -48,7 +48,7 @@ class ProxySettings(CommonSettings):
     proxy_triton_http: str = "127.0.0.1:9000"
     """host:port of Triton's HTTP, in the order of the gRPC addresses."""
     proxy_triton_tls: bool = False
-    """Whether Triton is called over TLS, gRPC and HTTP; any of the files below says so as well."""
+    """Whether Triton is called over TLS, gRPC and HTTP; an authority or a certificate below says so as well."""
     proxy_triton_ca_file: Path | None = None
     """The authority that signed Triton's certificate; those that are known when absent."""
     proxy_triton_certificate_file: Path | None = None

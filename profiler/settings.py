@@ -15,7 +15,7 @@ class ProfilerSettings(CommonSettings):
     profiler_triton_grpc: str = "127.0.0.1:8001"
     """Triton's own gRPC, not the proxy's."""
     profiler_triton_tls: bool = False
-    """Whether Triton is called over TLS; any of the files below says so as well."""
+    """Whether Triton is called over TLS; an authority or a certificate below says so as well."""
     profiler_triton_ca_file: Path | None = None
     profiler_triton_certificate_file: Path | None = None
     profiler_triton_key_file: Path | None = None

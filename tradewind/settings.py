@@ -62,7 +62,7 @@ class CommonSettings(BaseSettings):
     """Names of tokens or client certificates that may do what operators may, separated by commas."""
 
     peer_tls: bool = False
-    """Whether other services of Tradewind are called over TLS; any of the files below says so as well."""
+    """Whether other services of Tradewind are called over TLS; an authority or a certificate below says so as well."""
     peer_ca_file: Path | None = None
     """The authority that signed their certificates; those that gRPC knows when absent."""
     peer_certificate_file: Path | None = None
