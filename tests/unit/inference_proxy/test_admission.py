@@ -35,5 +35,5 @@ async def test_a_token_for_triton_leaves_this_machine_over_tls_alone(
 ) -> None:
     token = tmp_path / "token"
     token.write_text(SECRET)
-    with pytest.raises(StartupError, match="the token for gpu:800[01] would be sent in the clear"):
+    with pytest.raises(StartupError, match=r"the token for gpu:800[01] would be sent in the clear"):
         parse_endpoints(over_grpc, over_http, way_of(proxy_triton_token_file=token))
