@@ -7,7 +7,6 @@ taken, at its price.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -22,9 +21,6 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 
 Answer = tuple[bytes, Pairs, Pairs]
 """The message, the initial and the trailing metadata."""
-
-Infer = Callable[[bytes, float | None, Any], Awaitable[Answer]]
-"""Takes the request, the seconds that are left and the metadata."""
 
 
 class UnaryCall:
@@ -82,12 +78,15 @@ def _opener(public: Any) -> Any:
     return begin_call
 
 
-def dressed_unary(call: UnaryCall, dress: Dress | None) -> Infer:
-    """The call with its metadata dressed; itself where there is nothing to do."""
-    if dress is None:
-        return call
+def unary_call(channel: grpc.aio.Channel, method: str, dress: Dress | None) -> UnaryCall:
+    """The call, with its metadata dressed where there is something to do."""
+    return UnaryCall(channel, method) if dress is None else _DressedUnaryCall(channel, method, dress)
 
-    def infer(request: bytes, timeout_s: float | None, metadata: Any) -> Awaitable[Answer]:
-        return call(request, timeout_s, dress(metadata))
 
-    return infer
+class _DressedUnaryCall(UnaryCall):
+    def __init__(self, channel: grpc.aio.Channel, method: str, dress: Dress) -> None:
+        super().__init__(channel, method)
+        self._dress = dress
+
+    async def __call__(self, request: bytes, timeout_s: float | None, metadata: Any) -> Answer:
+        return await super().__call__(request, timeout_s, self._dress(metadata))

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from inference_proxy.direct_calls import Infer, UnaryCall, dressed_unary
+from inference_proxy.direct_calls import UnaryCall, unary_call
 from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
 from tradewind.calling import PLAIN, Way, dressed
 
@@ -35,7 +35,7 @@ class Endpoint:
     way: Way = PLAIN
     channel: Any = field(init=False)
     calls: dict[str, Any] = field(init=False)
-    infer: Infer = field(init=False)
+    infer: UnaryCall = field(init=False)
     in_flight: int = 0
     served: int = 0
     answers: bool | None = None
@@ -51,7 +51,7 @@ class Endpoint:
         bare, dress = self.way.bare_channel(self.grpc_address, CHANNEL_OPTIONS), self.way.dress
         self.channel = dressed(bare, dress)
         self.calls = triton_calls(self.channel)
-        self.infer = dressed_unary(UnaryCall(bare, f"/{SERVICE}/ModelInfer"), dress)
+        self.infer = unary_call(bare, f"/{SERVICE}/ModelInfer", dress)
 
     @property
     def closed(self) -> bool:
