@@ -167,6 +167,7 @@ def _sums_to_wire(group: tuple[str, ...], sums: Sums, terms: Terms) -> emissions
         energy_uj=sums.energy_uj,
         emissions_g=emissions,
         unpriced_energy_uj=sums.unpriced_energy_uj,
+        calibrated_energy_uj=sums.calibrated_energy_uj,
         mean_error=sums.mean_error,
         always_smallest_g=sums.smallest_g if priced else None,
         always_largest_g=sums.largest_g if priced else None,
@@ -246,6 +247,7 @@ def _row_to_wire(row: Row) -> emissions_pb2.LedgerRow:
         energy_uj=row.energy_uj,
         intensity_g_per_kwh=intensity,
         emissions_g=emissions_g(row.energy_uj, intensity) if intensity is not None else None,
+        calibrated_energy_uj=row.calibrated_energy_uj,
     )
 
 

@@ -31,6 +31,7 @@ log = get_logger(__name__)
 
 RECORDS_PER_BATCH = 50_000
 _SUMS = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "decided_uj")
+_STORED_SUMS = (*_SUMS, "calibrated_uj")
 _MINUTE_US, _SECOND_US = 60_000_000, 1_000_000
 _LONGEST_WAIT_S = 15.0
 _KEPT_READINGS = 10_000
@@ -175,12 +176,12 @@ def batch_of(spool: str, segment: int, begins: int, records: Records, keys: dict
             "tenant": charge.tenant,
         }
         if charge.reading is None:
-            for bucket, sums in _sums_by(own, own["time_us"] // _SECOND_US * _SECOND_US):
+            for bucket, sums in _sums_by(own, own["time_us"] // _SECOND_US * _SECOND_US, charge):
                 unattributed.append({"second_from": from_microseconds(bucket), **who, **sums})
             continue
         charged.append(charge.reading)
         begin = microseconds(charge.reading.valid_from)
-        for bucket, sums in _sums_by(own, np.maximum(own["time_us"] // _MINUTE_US * _MINUTE_US, begin)):
+        for bucket, sums in _sums_by(own, np.maximum(own["time_us"] // _MINUTE_US * _MINUTE_US, begin), charge):
             attributed.append(
                 {"bucket_from": from_microseconds(bucket), "interval_from": charge.reading.valid_from, **who, **sums}
             )
@@ -188,21 +189,27 @@ def batch_of(spool: str, segment: int, begins: int, records: Records, keys: dict
     return Batch(spool, segment, begins, ends, _merged(attributed), _merged(unattributed), charged)
 
 
-def _sums_by(records: Records, buckets: "np.ndarray[tuple[int], np.dtype[Any]]") -> list[tuple[int, dict[str, int]]]:
+def _sums_by(
+    records: Records, buckets: "np.ndarray[tuple[int], np.dtype[Any]]", charge: Charge
+) -> list[tuple[int, dict[str, int]]]:
     order = np.argsort(buckets, kind="stable")
     ordered, found = records[order], buckets[order]
     starts = np.flatnonzero(np.concatenate(([True], found[1:] != found[:-1])))
     sums = {name: np.add.reduceat(ordered[name].astype(np.int64), starts) for name in _SUMS}
-    return [(int(found[start]), {name: int(sums[name][index]) for name in _SUMS}) for index, start in enumerate(starts)]
+    sums["calibrated_uj"] = sums["energy_uj"] if charge.calibrated else np.zeros_like(sums["energy_uj"])
+    return [
+        (int(found[start]), {name: int(sums[name][index]) for name in _STORED_SUMS})
+        for index, start in enumerate(starts)
+    ]
 
 
 def _merged(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows of one key as one: a revised interval has two keys and one place in the ledger."""
     merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
-        place = tuple(value for name, value in row.items() if name not in _SUMS)
+        place = tuple(value for name, value in row.items() if name not in _STORED_SUMS)
         known = merged.setdefault(place, row)
         if known is not row:
-            for name in _SUMS:
+            for name in _STORED_SUMS:
                 known[name] += row[name]
     return list(merged.values())

@@ -11,7 +11,7 @@ from inference_proxy.store import executed, intensities, ledger, own_cpu, spools
 from tradewind.database import insert_into, reading
 from tradewind.readings import Reading, ReadingKind
 
-_SUMS = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "decided_uj")
+_SUMS = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "decided_uj", "calibrated_uj")
 _ROWS_PER_STATEMENT = 500
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from inference_proxy.accounting import Accounting
 from inference_proxy.admission import access_of, triton_way
 from inference_proxy.bus_following import BusFollowing
+from inference_proxy.charging import Charging
 from inference_proxy.embodied import Device
 from inference_proxy.emissions import EmissionsServicer, Terms
 from inference_proxy.endpoints import parse_endpoints
@@ -22,7 +23,7 @@ from inference_proxy.following import Following
 from inference_proxy.forces import Forces
 from inference_proxy.front import Front
 from inference_proxy.http.front import HttpFront
-from inference_proxy.inferring import Inferring, Route, Rules
+from inference_proxy.inferring import Inferring, Rules
 from inference_proxy.intervals import Intervals
 from inference_proxy.last_decisions import LastDecisions
 from inference_proxy.ledger import Ledger
@@ -109,9 +110,15 @@ class Proxy:
         self.readiness = Readiness(self.endpoints, self.targets)
         last = LastDecisions(settings.proxy_spool_directory / "decisions.json", settings.proxy_zone, self.families)
         self.following = Following(settings.proxy_zone, self.families, self.intervals, self.flusher.learn, last)
+        routes = self.routes()
+        self.charging = (
+            Charging(settings.proxy_calibration, self.catalogue, self.targets, routes.values())
+            if settings.proxy_calibration is not None
+            else None
+        )
         self.rules = Rules(
             Tritons(self.endpoints, SequencePlaces()),
-            self.routes(),
+            routes,
             self.accounting,
             self.tenants,
             receipts=settings.proxy_receipts,
@@ -141,6 +148,9 @@ class Proxy:
         self.forces.restore()
         self.following.restore()
         await self._watch()
+        if self.charging is not None:
+            await self.charging.look()
+            self._begin(self.charging.watch())
         self.flusher.start()
         self._add_services()
         self._begin(self.readiness.watch(self.settings.proxy_ready_interval.total_seconds()))
@@ -176,9 +186,9 @@ class Proxy:
             await endpoint.channel.close(None)
         self.engine.dispose()
 
-    def routes(self) -> Mapping[bytes, Route]:
+    def routes(self) -> Mapping[bytes, FamilyRoute | ModelRoute]:
         """How each name goes: families, and the models that the catalogue knows."""
-        routes: dict[bytes, Route] = {}
+        routes: dict[bytes, FamilyRoute | ModelRoute] = {}
         for targets in self.targets.values():
             for target in targets:
                 # The first family that knows a model meters its direct calls.

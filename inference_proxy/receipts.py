@@ -20,6 +20,8 @@ class Account:
     decision: Decision | None
     interval: Interval | None
     fallback: str | None
+    energy_source: str | None = None
+    """Where the energy comes from, where that is not the catalogue."""
 
 
 def receipt_parameters(account: Account, energy_uj: int, age_s: int | None) -> dict[str, int | str]:
@@ -30,6 +32,8 @@ def receipt_parameters(account: Account, energy_uj: int, age_s: int | None) -> d
         "carbon_zone": account.zone,
         "carbon_energy_uj": energy_uj,
     }
+    if account.energy_source is not None:
+        receipt["carbon_energy_source"] = account.energy_source
     if account.decision is not None and age_s is not None:
         receipt["carbon_decision"] = account.decision.id
         receipt["carbon_decision_age_s"] = age_s

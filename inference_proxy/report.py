@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import ColumnElement
 
 from inference_proxy.store import intensities, ledger, unattributed
+from inference_proxy.targets import CALIBRATED
 from tradewind.database import from_microseconds, microseconds, reading
 from tradewind.errors import InvalidInput
 from tradewind.readings import format_time
@@ -32,6 +33,7 @@ from tradewind.units import UJ_PER_KWH
 
 GROUPS = ("minute", "hour", "day", "family", "variant", "zone", "tenant")
 _HOUR_US = 3_600_000_000
+_SUMMED = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "calibrated_uj")
 _PERIODS_US = {"minute": 60_000_000, "hour": _HOUR_US, "day": 24 * _HOUR_US}
 
 
@@ -55,6 +57,7 @@ class Sums:
     inferences: int = 0
     energy_uj: int = 0
     unpriced_energy_uj: int = 0
+    calibrated_energy_uj: int = 0
     priced_inferences: int = 0
     emissions_g: float = 0.0
     smallest_g: float = 0.0
@@ -123,6 +126,7 @@ class Row:
     inferences: int
     energy_uj: int
     intensity_g_per_kwh: float | None
+    calibrated_energy_uj: int = 0
 
 
 def check_groups(groups: Sequence[str]) -> tuple[str, ...]:
@@ -191,6 +195,7 @@ def read_rows(engine: Engine, span: Span, at_most: int, offset: int) -> list[Row
                 found["inferences"],
                 found["energy_uj"],
                 found["intensity"],
+                found["calibrated_uj"],
             )
             for found in connection.execute(query).mappings()
         ]
@@ -201,7 +206,7 @@ def _priced() -> FromClause:
     by_interval = select(
         type_coerce(ledger.c.bucket_from, BigInteger).label("moment"),
         *(ledger.c[name] for name in ("family", "variant", "decided", "zone", "tenant")),
-        *(ledger.c[name] for name in ("inferences", "energy_uj", "smallest_uj", "largest_uj")),
+        *(ledger.c[name] for name in _SUMMED),
         intensities.c.intensity_g_per_kwh.label("intensity"),
         intensities.c.charged_g_per_kwh.label("charged"),
     ).outerjoin_from(
@@ -224,7 +229,7 @@ def _priced() -> FromClause:
     by_second = select(
         type_coerce(unattributed.c.second_from, BigInteger).label("moment"),
         *(unattributed.c[name] for name in ("family", "variant", "decided", "zone", "tenant")),
-        *(unattributed.c[name] for name in ("inferences", "energy_uj", "smallest_uj", "largest_uj")),
+        *(unattributed.c[name] for name in _SUMMED),
         holding.label("intensity"),
         # Nothing was said when it was served, so nothing is restated.
         cast(null(), intensities.c.charged_g_per_kwh.type).label("charged"),
@@ -262,6 +267,7 @@ def _sums_query(span: Span, names: Sequence[str], reserved: Reserved | None) -> 
             _whole(func.sum(columns.inferences)).label("inferences"),
             _whole(func.sum(columns.energy_uj)).label("energy_uj"),
             _whole(func.sum(case((known, 0), else_=columns.energy_uj))).label("unpriced_energy_uj"),
+            _whole(func.sum(columns.calibrated_uj)).label("calibrated_energy_uj"),
             _whole(func.sum(case((known, columns.inferences), else_=0))).label("priced_inferences"),
             grams(columns.energy_uj).label("emissions_g"),
             grams(columns.smallest_uj).label("smallest_g"),
@@ -313,9 +319,14 @@ def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
 
 def _sums_of(found: RowMapping, known: Known) -> Sums:
     inferences, error = int(found["inferences"]), known.error
+    energy, calibrated = int(found["energy_uj"]), int(found["calibrated_energy_uj"])
+    provenances = {CALIBRATED} if calibrated else set()
+    if known.energy_provenance and (calibrated < energy or not calibrated):
+        provenances.add(known.energy_provenance)
     return Sums(
         inferences=inferences,
-        energy_uj=int(found["energy_uj"]),
+        energy_uj=energy,
+        calibrated_energy_uj=calibrated,
         unpriced_energy_uj=int(found["unpriced_energy_uj"]),
         priced_inferences=int(found["priced_inferences"]),
         emissions_g=float(found["emissions_g"] or 0.0),
@@ -325,7 +336,7 @@ def _sums_of(found: RowMapping, known: Known) -> Sums:
         errors=error * inferences if error is not None else 0.0,
         with_error=inferences if error is not None else 0,
         device_hours=float(found["device_hours"] or 0.0),
-        energy_provenances=frozenset([known.energy_provenance] if known.energy_provenance else []),
+        energy_provenances=frozenset(provenances),
     )
 
 

@@ -75,7 +75,17 @@ class Lane:
         tally: Tally,
     ) -> None:
         self.account, self.target, self.tally = account, target, tally
-        self.key = SpoolKey(charge_of(family, target.variant, decided.variant, account.zone, tenant, account.interval))
+        self.key = SpoolKey(
+            charge_of(
+                family,
+                target.variant,
+                decided.variant,
+                account.zone,
+                tenant,
+                account.interval,
+                calibrated=target.charges.source is not None,
+            )
+        )
         renamed = bool(family)
         self.model = retarget(target.model.encode(), target.version.encode() or None) if renamed else b""
         """What to append to the request; nothing where the client named the model itself."""
@@ -83,7 +93,8 @@ class Lane:
         decision = account.decision
         self.followed = (family, target.variant, decision.id) if decision is not None else None
         """What the selector is told of requests that followed a decision, whichever variant served them."""
-        self._decided, (self._smallest, self._largest) = decided, ends
+        self._charges, self._decided = target.charges, decided.charges
+        self._smallest, self._largest = (end.charges for end in ends)
         self._receipts: dict[int, Receipt] = {}
 
     def receipt(self, inferences: int, now_us: int) -> Receipt:
@@ -96,7 +107,7 @@ class Lane:
         return known
 
     def _write_receipt(self, inferences: int, now_us: int) -> Receipt:
-        account, energy = self.account, self.target.energy_uj(inferences)
+        account, energy = self.account, self._charges.energy_uj(inferences)
         age_s, until_us = None, _NEVER_US
         if account.decision is not None:
             decided_us = microseconds(account.decision.decided_at)
@@ -187,6 +198,10 @@ class FamilyRoute:
         self._lanes.clear()
         if self.on_decision is not None:
             self.on_decision()
+
+    def charge_anew(self) -> None:
+        """Later requests are charged by what the targets' charges are now."""
+        self._lanes.clear()
 
     def permitted(self, variant: str) -> bool:
         """Whether the catalogue permits a variant."""
@@ -306,7 +321,15 @@ class FamilyRoute:
         interval = self._intervals.at(now_us)
         if lane is None or lane.account.interval is not interval:
             lane = self._lanes[place] = Lane(
-                account=Account(self.name, target.variant, self._intervals.zone, self.decision, interval, reason),
+                account=Account(
+                    self.name,
+                    target.variant,
+                    self._intervals.zone,
+                    self.decision,
+                    interval,
+                    reason,
+                    target.charges.source,
+                ),
                 target=target,
                 decided=decided,
                 ends=(self.targets[0], self.targets[-1]),
@@ -325,6 +348,10 @@ class ModelRoute:
         self._intervals, self._tallies = intervals, tallies
         self._lanes: dict[str, Lane] = {}
 
+    def charge_anew(self) -> None:
+        """Later requests are charged by what the target's charges are now."""
+        self._lanes.clear()
+
     def lane(
         self,
         tenant: str,
@@ -340,7 +367,9 @@ class ModelRoute:
         lane = self._lanes.get(tenant)
         if lane is None or lane.account.interval is not interval:
             lane = self._lanes[tenant] = Lane(
-                account=Account(target.model, target.variant, self._intervals.zone, None, interval, None),
+                account=Account(
+                    target.model, target.variant, self._intervals.zone, None, interval, None, target.charges.source
+                ),
                 target=target,
                 decided=target,
                 ends=(target, target),

@@ -72,6 +72,8 @@ class ProxySettings(CommonSettings):
     """Whether Envoy goes on serving the last decision when this process is stopped; after a crash it always does."""
     proxy_receipts: bool = True
     """Whether answers carry receipts."""
+    proxy_calibration: Path | None = None
+    """The file of `python -m profiler` (TRADEWIND_PROFILER_OUTPUT): what it measured is charged, and marked so."""
     proxy_metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8002
     """Prometheus; 0 takes any free port."""
     proxy_metrics_host: str = "127.0.0.1"

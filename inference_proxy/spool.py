@@ -51,6 +51,8 @@ class Charge:
     zone: str
     tenant: str
     reading: Reading | None
+    calibrated: bool = False
+    """Whether the energy is one that was measured in service, and not the catalogue's."""
 
 
 @dataclass(slots=True)
@@ -62,9 +64,18 @@ class SpoolKey:
     number: int = 0
 
 
-def charge_of(family: str, variant: str, decided: str, zone: str, tenant: str, interval: Interval | None) -> Charge:
+def charge_of(
+    family: str,
+    variant: str,
+    decided: str,
+    zone: str,
+    tenant: str,
+    interval: Interval | None,
+    *,
+    calibrated: bool = False,
+) -> Charge:
     """A charge in an interval, or in none."""
-    return Charge(family, variant, decided, zone, tenant, interval.reading if interval else None)
+    return Charge(family, variant, decided, zone, tenant, interval.reading if interval else None, calibrated)
 
 
 @dataclass(slots=True)
@@ -146,6 +157,7 @@ class Spool:
                 "decided": charge.decided,
                 "zone": charge.zone,
                 "tenant": charge.tenant,
+                **({"calibrated": True} if charge.calibrated else {}),
                 "reading": to_mapping(charge.reading) if charge.reading is not None else None,
             }
         )

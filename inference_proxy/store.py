@@ -1,6 +1,6 @@
 """The ledger in SQL: what was served, the intensities it was charged by, and how far each spool is stored."""
 
-from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, text
 
 from tradewind.database import UtcMicroseconds
 
@@ -29,6 +29,8 @@ ledger = Table(
     Column("largest_uj", BigInteger, nullable=False),
     # ... and on the decided variant.
     Column("decided_uj", BigInteger, nullable=False),
+    # The part of energy_uj that was charged by what was measured in service instead of by the catalogue.
+    Column("calibrated_uj", BigInteger, nullable=False, server_default=text("0")),
 )
 
 unattributed = Table(
@@ -38,6 +40,7 @@ unattributed = Table(
     Column("second_from", UtcMicroseconds, primary_key=True),
     *(Column(name, ledger.c[name].type, primary_key=True) for name in _WHO),
     *(Column(name, BigInteger, nullable=False) for name in _SUMS),
+    Column("calibrated_uj", BigInteger, nullable=False, server_default=text("0")),
 )
 
 intensities = Table(

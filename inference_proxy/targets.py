@@ -9,6 +9,29 @@ from tradewind.catalogue import Catalogue, Family, Variant, energy_of_batch_uj
 _KNOWN_BATCHES = 1_024
 
 
+CALIBRATED = "calibrated"
+"""Where an energy comes from that was measured in service; the catalogue says where its own come from."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Charges:
+    """What requests to a variant are charged by. It never changes: what began under it ends under it."""
+
+    figures: Variant
+    source: str | None = None
+    """`calibrated`, or None where the figures are the catalogue's."""
+    _energy_by_batch: dict[int, int] = field(default_factory=dict, init=False)
+
+    def energy_uj(self, inferences: int) -> int:
+        """Energy of a request with so many inferences."""
+        known = self._energy_by_batch.get(inferences)
+        if known is None:
+            if len(self._energy_by_batch) >= _KNOWN_BATCHES:
+                self._energy_by_batch.clear()
+            known = self._energy_by_batch[inferences] = energy_of_batch_uj(self.figures, inferences)
+        return known
+
+
 @dataclass(slots=True, eq=False)
 class Target:
     """One variant on Triton."""
@@ -17,6 +40,7 @@ class Target:
     model: str
     version: str
     figures: Variant
+    """The catalogue's: they decide. What is charged may be another."""
     permitted: bool
     ready: bool | None = None
     """None until Triton was first asked."""
@@ -29,7 +53,11 @@ class Target:
     endpoints: tuple[Endpoint, ...] = ()
     """The Tritons that have it ready; all of them until they were first asked."""
     pressure: Pressure = field(default_factory=Pressure)
-    _energy_by_batch: dict[int, int] = field(default_factory=dict)
+    charges: Charges = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Charges by the catalogue until told otherwise."""
+        self.charges = Charges(self.figures)
 
     @property
     def answering(self) -> bool:
@@ -55,15 +83,6 @@ class Target:
     def accuracy_pct(self) -> float:
         """100 - error."""
         return 100.0 - self.figures.error.value
-
-    def energy_uj(self, inferences: int) -> int:
-        """Energy of a request with so many inferences."""
-        known = self._energy_by_batch.get(inferences)
-        if known is None:
-            if len(self._energy_by_batch) >= _KNOWN_BATCHES:
-                self._energy_by_batch.clear()
-            known = self._energy_by_batch[inferences] = energy_of_batch_uj(self.figures, inferences)
-        return known
 
 
 def targets_of(family: Family, endpoints: tuple[Endpoint, ...]) -> tuple[Target, ...]:

@@ -1,7 +1,6 @@
 """`python -m profiler`: calibrates the catalogue against what the device really draws, for as long as it runs."""
 
 import asyncio
-from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry
 
@@ -59,8 +58,9 @@ async def main() -> None:
         metrics.publish(result, verdicts, calibrator.dropped)
         for sentence in warnings.tell(verdicts):
             log.warning(sentence)
-        if settings.profiler_output is not None:
-            write_calibration(settings.profiler_output, verdicts, plate, datetime.now(UTC))
+        # What is not measured any more grows old, and whoever charges by it sees that.
+        if settings.profiler_output is not None and calibrator.measured_at is not None:
+            write_calibration(settings.profiler_output, verdicts, plate, calibrator.measured_at)
         await asyncio.wait([stop], timeout=interval_s)
 
 

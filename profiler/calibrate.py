@@ -51,17 +51,18 @@ class Verdict:
     variant: str
     energy: ModelEnergy
     ratio: Ratio | None
+    catalogue_energy_mj: float
+    """The catalogue's figure of one inference."""
 
 
 class Calibrator:
     """Keeps the last intervals and what they tell. Feed it looks; it measures nothing by itself."""
 
     def __init__(self, catalogue: Catalogue, plate: Nameplate, keeps: int = _KEEPS) -> None:
-        self._variants = {
-            (variant.model or name): (family_name, name, variant)
-            for family_name, family in catalogue.families.items()
-            for name, variant in family.variants.items()
-        }
+        self._variants: dict[str, list[tuple[str, str, Variant]]] = {}
+        for family_name, family in catalogue.families.items():
+            for name, variant in family.variants.items():
+                self._variants.setdefault(variant.model or name, []).append((family_name, name, variant))
         # Between two looks the counter is taken as it stands: its steps are noise that the regression averages out.
         self._plate = replace(plate, step_s=0.0)
         # A meter of CPU time stands still while a model waits for a core, and the model's compute time does not.
@@ -69,6 +70,8 @@ class Calibrator:
         self._intervals: deque[Interval] = deque(maxlen=keeps)
         self._last: Look | None = None
         self.dropped = 0
+        self.measured_at: datetime | None = None
+        """When the newest interval ended."""
 
     def add(self, look: Look) -> str:
         """Takes a look in; the sentence that says why the interval since the last one is left out, or nothing."""
@@ -77,6 +80,7 @@ class Calibrator:
             return ""
         try:
             self._intervals.append(_interval(last, look, self._plate))
+            self.measured_at = datetime.now(UTC)
         except MeterError as error:
             self.dropped += 1
             return str(error)
@@ -90,9 +94,8 @@ class Calibrator:
         """The catalogue's variants that served, each with its ratio where that can be told."""
         found = []
         for model, energy in sorted(result.models.items()):
-            if model in self._variants:
-                family, name, variant = self._variants[model]
-                found.append(Verdict(family, name, energy, _ratio(energy, variant)))
+            for family, name, variant in self._variants.get(model, ()):
+                found.append(Verdict(family, name, energy, _ratio(energy, variant), variant.energy_mj.value))
         return tuple(found)
 
 
@@ -189,10 +192,10 @@ def work_of(statistics: Mapping[str, Any]) -> dict[str, Work]:
     return work
 
 
-def write_calibration(path: Path, verdicts: tuple[Verdict, ...], plate: Nameplate, now: datetime) -> None:
+def write_calibration(path: Path, verdicts: tuple[Verdict, ...], plate: Nameplate, measured_at: datetime) -> None:
     """The measured figures as a file for whoever charges by them; what cannot be told is not in it."""
     content = {
-        "measured_at": now.astimezone(UTC).isoformat(),
+        "measured_at": measured_at.astimezone(UTC).isoformat(),
         "meter": plate.name,
         "provenance": str(plate.provenance),
         "hardware": plate.hardware,
@@ -203,6 +206,7 @@ def write_calibration(path: Path, verdicts: tuple[Verdict, ...], plate: Nameplat
                 "energy_ratio": verdict.ratio.value,
                 "interval_95": [verdict.ratio.low, verdict.ratio.high],
                 "basis": verdict.ratio.basis,
+                "catalogue_energy_mj": verdict.catalogue_energy_mj,
             }
             for verdict in verdicts
             if verdict.ratio is not None

@@ -4,6 +4,7 @@ A figure corrected this way is marked: its source says by what and when it was m
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,9 @@ from typing import Any
 
 from tradewind.catalogue import EnergyFigure, Family, Provenance, Variant
 from tradewind.errors import InvalidInput
+
+_MOST = 100.0
+"""A ratio beyond this, or its inverse, is of another machine or another unit, not of this catalogue."""
 
 MAX_AGE = timedelta(hours=1)
 """Older measurements are of a device that may have changed since: the catalogue's figures count again."""
@@ -26,6 +30,12 @@ class Correction:
     meter: str
     provenance: Provenance
     measured_at: datetime
+    catalogue_energy_mj: float
+    """The catalogue's figure of one inference that was compared with."""
+
+    def fits(self, variant: Variant) -> bool:
+        """Whether it was compared with this figure; a catalogue that was measured again since is another one."""
+        return math.isclose(variant.energy_mj.value, self.catalogue_energy_mj, rel_tol=1e-9)
 
 
 def read_corrections(path: Path, now: datetime) -> Mapping[tuple[str, str], Correction]:
@@ -42,27 +52,31 @@ def read_corrections(path: Path, now: datetime) -> Mapping[tuple[str, str], Corr
         measured_at = datetime.fromisoformat(content["measured_at"])
         if not timedelta(0) <= now - measured_at <= MAX_AGE:
             return {}
+        meter, provenance = str(content["meter"]), Provenance(content["provenance"])
         return {
-            (entry["family"], entry["variant"]): Correction(
-                float(entry["energy_ratio"]),
-                (float(entry["interval_95"][0]), float(entry["interval_95"][1])),
-                content["meter"],
-                Provenance(content["provenance"]),
-                measured_at,
-            )
+            (str(entry["family"]), str(entry["variant"])): _correction(entry, meter, provenance, measured_at)
             for entry in content["variants"]
-            if float(entry["energy_ratio"]) > 0
         }
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise InvalidInput(f"calibration {path}: is not what `python -m profiler` writes; remove it") from error
 
 
+def _correction(entry: Any, meter: str, provenance: Provenance, measured_at: datetime) -> Correction:
+    ratio, low, high, compared_with = (
+        float(number) for number in (entry["energy_ratio"], *entry["interval_95"], entry["catalogue_energy_mj"])
+    )
+    if not (1 / _MOST <= ratio <= _MOST and low <= ratio <= high and math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("a ratio that no calibration finds")
+    return Correction(ratio, (max(0.0, low), high), meter, provenance, measured_at, compared_with)
+
+
 def corrected(name: str, family: Family, corrections: Mapping[tuple[str, str], Correction]) -> Family:
     """The family with every measured variant's energies multiplied by its ratio and marked so."""
-    variants = {
-        variant: _corrected(described, corrections[name, variant]) if (name, variant) in corrections else described
-        for variant, described in family.variants.items()
-    }
+    variants = dict(family.variants)
+    for variant, described in family.variants.items():
+        correction = corrections.get((name, variant))
+        if correction is not None and correction.fits(described):
+            variants[variant] = _corrected(described, correction)
     return family.model_copy(update={"variants": variants})
 
 

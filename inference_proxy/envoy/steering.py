@@ -175,7 +175,7 @@ class Steering:
         alone = [route.target for route in self._routes.values() if isinstance(route, ModelRoute)]
         return (
             [(route.decision, route.served(now_us)) for route in families],
-            [target.max_batch_size for target in (*self._targets(), *alone)],
+            [(target.max_batch_size, target.charges) for target in (*self._targets(), *alone)],
             self._intervals.ahead(now_us),
             self._token,
             self._access.digests(),

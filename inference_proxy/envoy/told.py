@@ -119,7 +119,14 @@ def lane_told(
     fallback: str | None,
 ) -> dict[str, Any]:
     """A lane as the Lua reads it, but for its id and cluster."""
-    charge = {"family": family, "variant": target.variant, "decided": decided.variant, "zone": zone}
+    source = target.charges.source
+    charge: dict[str, str | bool] = {
+        "family": family,
+        "variant": target.variant,
+        "decided": decided.variant,
+        "zone": zone,
+        **({"calibrated": True} if source is not None else {}),
+    }
     named = {"carbon_requested_model": requested, "carbon_variant": target.variant}
     lane: dict[str, Any] = {
         "model": target.model,
@@ -130,10 +137,10 @@ def lane_told(
         "decided_variant": decided.variant,
         "zone": zone,
         "charge": json.dumps(charge)[1:-1],
-        "sizes": _sizes(target.figures),
-        "decided": _sizes(decided.figures),
-        "smallest": _sizes(ends[0].figures),
-        "largest": _sizes(ends[1].figures),
+        "sizes": _sizes(target.charges.figures),
+        "decided": _sizes(decided.charges.figures),
+        "smallest": _sizes(ends[0].charges.figures),
+        "largest": _sizes(ends[1].charges.figures),
         # What metadata may hold of names outside ASCII.
         "printable": {key: value for key, (_, value) in zip(named, as_metadata(named), strict=True)},
     }
@@ -141,6 +148,8 @@ def lane_told(
         lane |= {"decision": decision.id, "decided_us": microseconds(decision.decided_at)}
     if fallback is not None:
         lane["fallback"] = str(fallback)
+    if source is not None:
+        lane["energy_source"] = source
     return lane
 
 

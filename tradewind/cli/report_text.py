@@ -26,7 +26,7 @@ SERVED, TOTAL, IDLE, PROXY, RECONCILED = "served", "total", "idle", "proxy", "re
 """What a line of the CSV is about."""
 
 _FIGURES = ("inferences", "energy_j", "emissions_g", "mean_error", "always_smallest_g", "always_largest_g")
-_BESIDE = ("unpriced_energy_j", "restated_inferences", "overhead_g", "embodied_g")
+_BESIDE = ("unpriced_energy_j", "calibrated_energy_j", "restated_inferences", "overhead_g", "embodied_g")
 _OWN = ("cpu_s", "watts_per_core")
 _COMPARED = ("recorded", "executed", "failed_requests", "cached_requests", "restarts")
 
@@ -39,6 +39,7 @@ def row_mapping(row: Any, groups: list[str]) -> dict[str, Any]:
         "energy_j": row.energy_uj / _UJ_PER_J,
         **_known(row, "emissions_g", "mean_error", "always_smallest_g", "always_largest_g"),
         "unpriced_energy_j": row.unpriced_energy_uj / _UJ_PER_J,
+        "calibrated_energy_j": row.calibrated_energy_uj / _UJ_PER_J,
         "restated_inferences": row.restated_inferences,
         **_known(row, "overhead_g", "embodied_g"),
         "energy_provenance": list(row.energy_provenance),
@@ -236,6 +237,10 @@ def notes(answer: Any) -> list[str]:
     total, found = answer.total, []
     if total.energy_provenance:
         found.append(f"Energy per inference: {', '.join(total.energy_provenance)}.")
+    if total.calibrated_energy_uj:
+        found.append(
+            f"{total.calibrated_energy_uj / _UJ_PER_J:.3f} J were charged by what calibration measured in service."
+        )
     if total.unpriced_energy_uj:
         found.append(
             f"{total.unpriced_energy_uj / _UJ_PER_J:.3f} J were used in intervals of unknown intensity: "

@@ -39,6 +39,7 @@ local function write(lane, interval, inferences, now_us)
     receipt[#receipt + 1] = key
     receipt[#receipt + 1] = value
   end
+  if lane.energy_source then say("carbon_energy_source", lane.energy_source) end
   local good_until_us = math.huge
   if lane.decision then
     local age_s = math.floor(math.max(now_us - lane.decided_us, 0) / 1000000)

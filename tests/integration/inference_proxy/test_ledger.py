@@ -72,8 +72,9 @@ def serve(
     tenant: str = "",
     energy_uj: int = KWH,
     count: int = 1,
+    calibrated: bool = False,
 ) -> None:
-    key = SpoolKey(Charge(family, variant, variant, "GB", tenant, held))
+    key = SpoolKey(Charge(family, variant, variant, "GB", tenant, held, calibrated))
     moment = microseconds(BEGIN + timedelta(seconds=after_s))
     for _ in range(count):
         spool.record(key, moment, 1, energy_uj, energy_uj // 2, energy_uj * 2, energy_uj)
@@ -95,6 +96,23 @@ def test_grams_are_energy_times_the_intervals_intensity(engine: Engine, spool: S
     assert (large.inferences, large.emissions_g) == (1, 300.0)
     assert (report.total.energy_uj, report.total.emissions_g) == (4 * KWH, 600.0)
     assert report.total.mean_error == pytest.approx((3 * 10 + 2) / 4)
+
+
+def test_what_was_charged_by_calibration_is_told_apart(engine: Engine, spool: Spool, flusher: Flusher) -> None:
+    serve(spool, interval(100.0), count=3)
+    serve(spool, interval(100.0), energy_uj=KWH * 2, count=2, calibrated=True)
+    serve(spool, None, energy_uj=KWH * 2, calibrated=True)
+    serve(spool, interval(100.0), variant="large", calibrated=True)
+    flusher.flush()
+
+    report = read_report(engine, Span(), ["variant"], lambda *_: Known(1.0, "published"))
+    small, large = report.rows["small",], report.rows["large",]
+    assert (small.energy_uj, small.calibrated_energy_uj) == (9 * KWH, 6 * KWH)
+    assert small.energy_provenances == {"calibrated", "published"}
+    assert large.calibrated_energy_uj == KWH
+    assert large.energy_provenances == {"calibrated"}
+    assert report.total.calibrated_energy_uj == 7 * KWH
+    assert sum(row.calibrated_energy_uj for row in read_rows(engine, Span(), 10, 0)) == 7 * KWH
 
 
 def test_a_revision_restates_by_itself(engine: Engine, spool: Spool, flusher: Flusher) -> None:

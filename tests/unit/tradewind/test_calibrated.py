@@ -18,8 +18,8 @@ PLATE = Nameplate("nvml", Provenance.MEASURED, "a GPU", "driver", (300.0,))
 
 def written(path: Path, ratio: Ratio | None = Ratio(1.2, 1.15, 1.25, "above_idle")) -> Path:  # noqa: B008 -- frozen
     energy = ModelEnergy(1.0, 1.0, 0.04, 1.0)
-    unknown = Verdict("f", "large", energy, None)
-    write_calibration(path, (Verdict("f", "small", energy, ratio), unknown), PLATE, NOW)
+    unknown = Verdict("f", "large", energy, None, 30.0)
+    write_calibration(path, (Verdict("f", "small", energy, ratio, 10.0), unknown), PLATE, NOW)
     return path
 
 
@@ -70,3 +70,28 @@ def test_a_broken_file_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(InvalidInput, match=r"c\.json"):
         read_corrections(tmp_path / "c.json", NOW)
+
+
+def test_a_catalogue_that_was_measured_again_is_not_corrected_by_what_was_found_against_the_old_one(
+    tmp_path: Path,
+) -> None:
+    corrections = read_corrections(written(tmp_path / "c.json"), NOW)
+    small = family().variants["small"]
+    again = small.model_copy(update={"energy_mj": small.energy_mj.model_copy(update={"value": 12.0})})
+    measured_again = family().model_copy(update={"variants": {"small": again}})
+    assert corrected("f", measured_again, corrections) == measured_again
+
+
+@pytest.mark.parametrize(
+    "ratio",
+    [
+        Ratio(0.0, -0.1, 0.1, "total"),
+        Ratio(1e6, 1e5, 1e7, "total"),
+        Ratio(float("inf"), 1.0, float("inf"), "total"),
+        Ratio(float("nan"), 1.0, 2.0, "total"),
+        Ratio(1.2, 1.3, 1.4, "total"),
+    ],
+)
+def test_a_ratio_that_no_calibration_finds_is_refused(tmp_path: Path, ratio: Ratio) -> None:
+    with pytest.raises(InvalidInput, match="is not what `python -m profiler` writes"):
+        read_corrections(written(tmp_path / "c.json", ratio), NOW)

@@ -65,6 +65,7 @@ class ReportRow(_message.Message):
     ENERGY_PROVENANCE_FIELD_NUMBER: _builtins.int
     OVERHEAD_G_FIELD_NUMBER: _builtins.int
     EMBODIED_G_FIELD_NUMBER: _builtins.int
+    CALIBRATED_ENERGY_UJ_FIELD_NUMBER: _builtins.int
     inferences: _builtins.int
     energy_uj: _builtins.int
     emissions_g: _builtins.float
@@ -84,13 +85,19 @@ class ReportRow(_message.Message):
     """
     embodied_g: _builtins.float
     """The share of the device's embodied emissions. Absent where none are configured."""
+    calibrated_energy_uj: _builtins.int
+    """The part of energy_uj that was charged by what was measured in service instead of by the catalogue; the grams of
+    always the smallest and largest are then of measured figures too, as far as those variants were measured.
+    """
     @_builtins.property
     def group(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values of `group_by`, in its order."""
 
     @_builtins.property
     def energy_provenance(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Where the energy per inference comes from, in the catalogue's words; empty where it no longer has the variant."""
+        """Where the energy per inference comes from: `calibrated` for what was measured in service, else in the catalogue's
+        words; empty where it no longer has the variant.
+        """
 
     def __init__(
         self,
@@ -107,10 +114,11 @@ class ReportRow(_message.Message):
         energy_provenance: _abc.Iterable[_builtins.str] | None = ...,
         overhead_g: _builtins.float | None = ...,
         embodied_g: _builtins.float | None = ...,
+        calibrated_energy_uj: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "mean_error", b"mean_error", "overhead_g", b"overhead_g"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "energy_provenance", b"energy_provenance", "energy_uj", b"energy_uj", "group", b"group", "inferences", b"inferences", "mean_error", b"mean_error", "overhead_g", b"overhead_g", "restated_inferences", b"restated_inferences", "unpriced_energy_uj", b"unpriced_energy_uj"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "calibrated_energy_uj", b"calibrated_energy_uj", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "energy_provenance", b"energy_provenance", "energy_uj", b"energy_uj", "group", b"group", "inferences", b"inferences", "mean_error", b"mean_error", "overhead_g", b"overhead_g", "restated_inferences", b"restated_inferences", "unpriced_energy_uj", b"unpriced_energy_uj"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__always_largest_g: _TypeAlias = _typing.Literal["always_largest_g"]  # noqa: Y015
     _WhichOneofArgType__always_largest_g: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g"]  # noqa: Y015
@@ -458,6 +466,7 @@ class LedgerRow(_message.Message):
     ENERGY_UJ_FIELD_NUMBER: _builtins.int
     INTENSITY_G_PER_KWH_FIELD_NUMBER: _builtins.int
     EMISSIONS_G_FIELD_NUMBER: _builtins.int
+    CALIBRATED_ENERGY_UJ_FIELD_NUMBER: _builtins.int
     family: _builtins.str
     variant: _builtins.str
     zone: _builtins.str
@@ -467,6 +476,8 @@ class LedgerRow(_message.Message):
     intensity_g_per_kwh: _builtins.float
     """Absent where no reading of the interval is known."""
     emissions_g: _builtins.float
+    calibrated_energy_uj: _builtins.int
+    """The part of energy_uj that was charged by what was measured in service."""
     @_builtins.property
     def minute_from(self) -> _timestamp_pb2.Timestamp:
         """The minute, split where an intensity interval begins inside it."""
@@ -483,10 +494,11 @@ class LedgerRow(_message.Message):
         energy_uj: _builtins.int = ...,
         intensity_g_per_kwh: _builtins.float | None = ...,
         emissions_g: _builtins.float | None = ...,
+        calibrated_energy_uj: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_intensity_g_per_kwh", b"_intensity_g_per_kwh", "emissions_g", b"emissions_g", "intensity_g_per_kwh", b"intensity_g_per_kwh", "minute_from", b"minute_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_intensity_g_per_kwh", b"_intensity_g_per_kwh", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj", "family", b"family", "inferences", b"inferences", "intensity_g_per_kwh", b"intensity_g_per_kwh", "minute_from", b"minute_from", "tenant", b"tenant", "variant", b"variant", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g", "_intensity_g_per_kwh", b"_intensity_g_per_kwh", "calibrated_energy_uj", b"calibrated_energy_uj", "emissions_g", b"emissions_g", "energy_uj", b"energy_uj", "family", b"family", "inferences", b"inferences", "intensity_g_per_kwh", b"intensity_g_per_kwh", "minute_from", b"minute_from", "tenant", b"tenant", "variant", b"variant", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__emissions_g: _TypeAlias = _typing.Literal["emissions_g"]  # noqa: Y015
     _WhichOneofArgType__emissions_g: _TypeAlias = _typing.Literal["_emissions_g", b"_emissions_g"]  # noqa: Y015

@@ -16,7 +16,7 @@ from inference_proxy.intervals import Interval
 from inference_proxy.mixes import Splitter
 from inference_proxy.receipts import Account, as_metadata, as_parameters, receipt_parameters
 from inference_proxy.spool import read_keys, read_records, segments
-from inference_proxy.targets import Target
+from inference_proxy.targets import CALIBRATED, Charges, Target
 from tests.unit.inference_proxy.envoy.lua import Lua
 from tradewind.catalogue import EnergyFigure, Figure, Provenance, Variant
 from tradewind.database import microseconds
@@ -93,6 +93,7 @@ def prepared(told: dict[str, Any]) -> Any:
     intensity=st.none() | st.floats(0, 2_000),
     age_us=st.none() | st.integers(-5_000_000, 10**12),
     fallback=st.sampled_from([None, "not_ready"]),
+    ratio=st.none() | st.floats(0.01, 100),
     name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
 )
 def test_a_receipt_is_the_same_to_the_byte(
@@ -102,15 +103,19 @@ def test_a_receipt_is_the_same_to_the_byte(
     intensity: float | None,
     age_us: int | None,
     fallback: str | None,
+    ratio: float | None,
     name: str,
 ) -> None:
+    if ratio is not None:
+        measured = target.figures.energy_mj.model_copy(update={"value": target.figures.energy_mj.value * ratio})
+        target.charges = Charges(target.figures.model_copy(update={"energy_mj": measured}), CALIBRATED)
     now_us = START_US + (age_us or 0)
     made = None if age_us is None else decision()
     interval = None if intensity is None else Interval(reading(intensity), START_US, START_US + 1)
-    cost = target.energy_uj(inferences)
+    cost = target.charges.energy_uj(inferences)
     if cost >= 2**53:
         return  # Beyond what a number in Lua holds exactly: 9 GJ in one request.
-    account = Account(name, target.variant, "GB", made, interval, fallback)
+    account = Account(name, target.variant, "GB", made, interval, fallback, target.charges.source)
     age_s = None if age_us is None else max(age_us, 0) // 1_000_000
     expected = receipt_parameters(account, cost, age_s)
 
@@ -122,7 +127,7 @@ def test_a_receipt_is_the_same_to_the_byte(
     words = [each.decode() for each in receipt[b"metadata"].values()]
     assert tuple(zip(words[::2], words[1::2], strict=True)) == as_metadata(expected)
     assert (receipt[b"energy_uj"], receipt[b"largest_uj"]) == (cost, cost)
-    assert receipt[b"decided_uj"] == receipt[b"smallest_uj"] == decided.energy_uj(inferences)
+    assert receipt[b"decided_uj"] == receipt[b"smallest_uj"] == decided.charges.energy_uj(inferences)
 
 
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=5), st.integers(1, 200))
@@ -180,8 +185,20 @@ def test_records_are_the_spools(tmp_path: Path) -> None:
         "fam", "large", "small", "GB", 'a"b',
     )  # fmt: skip
     assert charge.reading is None
+    assert not charge.calibrated
     later, later_keys = read[4]
     assert later_keys[int(later["key"])].reading == reading(100.0)
+
+
+def test_a_key_says_what_was_charged_by_calibration(tmp_path: Path) -> None:
+    lua, target = Lua(), _target("large")
+    target.charges = Charges(target.figures, CALIBRATED)
+    told = lane_told("fam", target, target, (target, target), "fam", "GB", None, None)
+    lane = lua.table(told | {"id": "1", "keys": {}, "segment": -1})
+    cost = lua.table({"energy_uj": 5, "smallest_uj": 1, "largest_uj": 9, "decided_uj": 2, "inferences": 1})
+    writer = lua.module("spool")[b"writer"](str(tmp_path).encode(), 4096)
+    assert lua.module("spool")[b"record"](writer, lane, None, b"", START_US, cost) is True
+    assert [charge.calibrated for charge in read_keys(next(tmp_path.iterdir()), 0).values()] == [True]
 
 
 def test_a_writer_holds_its_lock(tmp_path: Path) -> None:
