@@ -7,7 +7,7 @@ observation counts as in force with the first answer whose receipt has its inten
 import asyncio
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ ZONE = "BENCH"
 PUBLISHER = "bench"
 FAMILY = "ident"
 OBSERVATIONS = 300
-PAUSE_S = 0.03
+PAUSE_S = 0.05
 """Between one decision in force and the next observation: each finds the services at rest."""
 BETWEEN_REQUESTS_S = 0.002
 BUDGET_MS = 50.0
@@ -47,14 +47,14 @@ families:
 
 
 @contextmanager
-def _stack(directory: Path, broker_url: str, urls: tuple[str, str], triton: Triton) -> Iterator[str]:
+def _stack(directory: Path, broker_url: str, urls: Sequence[str], triton: Triton) -> Iterator[str]:
     """Carbon service, selector and proxy; where the proxy answers."""
     catalogue = directory / "in_force.yaml"
     catalogue.write_text(_CATALOGUE, encoding="utf-8")
     common = {"TRADEWIND_BROKER_URL": broker_url, "TRADEWIND_CATALOGUE": str(catalogue)}
-    carbon_url, selector_url = urls
-    upgrade(carbon_url)
-    upgrade(selector_url)
+    for url in urls:
+        upgrade(url)
+    carbon_url, selector_url, ledger_url = urls
     with ExitStack() as stack:
 
         def start(name: str, listen_key: str, database_url: str, own: dict[str, str]) -> str:
@@ -75,7 +75,7 @@ def _stack(directory: Path, broker_url: str, urls: tuple[str, str], triton: Trit
             "TRADEWIND_PROXY_SELECTOR": selector,
             "TRADEWIND_PROXY_ZONE": ZONE,
         }
-        yield start("inference_proxy", "TRADEWIND_PROXY_LISTEN", selector_url, proxy)
+        yield start("inference_proxy", "TRADEWIND_PROXY_LISTEN", ledger_url, proxy)
 
 
 async def _until_in_force(client: Any, tensor: Any, intensity: float) -> float:
@@ -100,8 +100,12 @@ async def _observe(bus: Bus, client: Any, tensor: Any, intensity: float) -> floa
     return (ended - started) * 1e3
 
 
-async def measure_in_force(directory: Path, broker_url: str, urls: dict[str, tuple[str, str]]) -> list[Entry]:
-    """On each engine, whose URLs are those of the carbon service and of the selector (and the ledger)."""
+async def measure_in_force(directory: Path, broker_url: str, urls: Mapping[str, Sequence[str]]) -> list[Entry]:
+    """On each engine, with a database for each service: readings, decisions, ledger.
+
+    Of one SQLite file one may write at a time. Here readings come a thousand times as often as in earnest, and the
+    ledger writes down the interval of each.
+    """
     triton = Triton(directory, PROJECT / "tests" / "triton_models")
     triton.start()
     try:
@@ -115,7 +119,7 @@ async def measure_in_force(directory: Path, broker_url: str, urls: dict[str, tup
 
 
 async def _measure_engine(
-    directory: Path, broker_url: str, engine: str, urls: tuple[str, str], triton: Triton
+    directory: Path, broker_url: str, engine: str, urls: Sequence[str], triton: Triton
 ) -> list[Entry]:
     """Through gate, stores, bus, range, policy and stream: p50 and p99, one observation after the other."""
     tensor = triton_client.InferInput("INPUT", [1, 2], "FP32")

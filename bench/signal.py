@@ -281,11 +281,12 @@ async def _measure() -> list[Entry]:
                 ("Postgres", (postgres.create_database("carbon"), postgres.create_database("selector"))),
             ):
                 figures += await measure_latency(directory, broker.url, engine, urls)
-            both = {
-                "SQLite": (f"sqlite:///{directory / 'carbon2.db'}", f"sqlite:///{directory / 'selector2.db'}"),
-                "Postgres": (postgres.create_database("carbon2"), postgres.create_database("selector2")),
+            services = ("carbon2", "selector2", "ledger2")
+            each = {
+                "SQLite": [f"sqlite:///{directory / name}.db" for name in services],
+                "Postgres": [postgres.create_database(name) for name in services],
             }
-            figures += await measure_in_force(directory, broker.url, both)
+            figures += await measure_in_force(directory, broker.url, each)
             figures += await measure_flood(
                 directory,
                 broker.url,
