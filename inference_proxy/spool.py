@@ -215,16 +215,17 @@ def segments(directory: Path) -> list[int]:
 def read_keys(directory: Path, segment: int, wanted: Collection[int] | None = None) -> dict[int, Charge]:
     """The keys of a segment by number; where some are wanted only those: a segment may have thousands."""
     found: dict[int, Charge] = {}
-    for line in keys_path(directory, segment).read_text(encoding="utf-8").splitlines():
-        number = _NUMBER.match(line)
-        if wanted is not None and number is not None and int(number[1]) not in wanted:
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # Cut short by a crash or a full disk: no record refers to it.
-        reading, own_number = entry.pop("reading"), entry.pop("number")
-        found[own_number] = Charge(**entry, reading=from_mapping(reading) if reading is not None else None)
+    with keys_path(directory, segment).open(encoding="utf-8") as lines:
+        for line in lines:
+            number = _NUMBER.match(line)
+            if wanted is not None and number is not None and int(number[1]) not in wanted:
+                continue
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # Cut short by a crash or a full disk: no record refers to it.
+            reading, own_number = entry.pop("reading"), entry.pop("number")
+            found[own_number] = Charge(**entry, reading=from_mapping(reading) if reading is not None else None)
     return found
 
 

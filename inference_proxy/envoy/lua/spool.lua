@@ -26,6 +26,8 @@ local RECORD_BYTES = ffi.sizeof("tradewind_record")
 local O_WRONLY, O_CREAT, O_EXCL, O_APPEND, O_CLOEXEC = 1, 64, 128, 1024, 524288
 local LOCK_EXCLUSIVE_NOW = 6
 local CLOCK_REALTIME = 0
+-- Many tenants and decisions make many keys: with so many a segment ends, however few its records.
+local KEYS_PER_SEGMENT = 4096
 
 local spool = {}
 local moment = ffi.new("tradewind_timespec")
@@ -113,7 +115,7 @@ end
 
 -- Writes one request down; false when the disk does not take it: then nothing is recorded.
 function spool.record(writer, lane, interval, tenant, time_us, cost)
-  if writer.records < 0 or writer.written >= writer.segment_bytes then
+  if writer.records < 0 or writer.written >= writer.segment_bytes or writer.key_count >= KEYS_PER_SEGMENT then
     if not begin_segment(writer) then
       close(writer)
       return false

@@ -226,3 +226,18 @@ def test_a_disk_that_takes_nothing_is_said(tmp_path: Path) -> None:
 def _target(name: str) -> Target:
     figures = Variant(energy_mj=energy(1.0), error=Figure(value=1.0, provenance=Provenance.MEASURED))
     return Target(variant=name, model=name, version="", figures=figures, permitted=True, max_batch_size=8)
+
+
+def test_many_keys_end_a_segment(tmp_path: Path) -> None:
+    lua = Lua()
+    spool = lua.module("spool")
+    writer = spool[b"writer"](str(tmp_path).encode(), 2**30)
+    small = _target("small")
+    told = lane_told("fam", small, small, (small, small), "fam", "GB", None, None)
+    lane = lua.table(told | {"id": "1", "keys": {}, "segment": -1, "receipts": {}, "receipt_count": 0})
+    cost = lua.table({"energy_uj": 5, "smallest_uj": 1, "largest_uj": 9, "decided_uj": 2, "inferences": 1})
+    for index in range(5_000):
+        assert spool[b"record"](writer, lane, None, str(index).encode(), START_US, cost) is True
+    directory = next(tmp_path.iterdir())
+    assert [len(read_keys(directory, segment)) for segment in segments(directory)] == [4_096, 904]
+    assert [len(read_records(directory, segment, 0, 10_000)) for segment in segments(directory)] == [4_096, 904]
