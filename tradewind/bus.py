@@ -35,6 +35,8 @@ SESSION_EXPIRY_S = 7 * 24 * 3600
 """How long a broker keeps what a persistent session has missed."""
 
 KEEP_ALIVE_S = 20
+MOST_UNDER_WAY = 1_000
+"""Messages that are said and not acknowledged; a broker that takes fewer says so, and hangs up on who says more."""
 CONNECT_TIMEOUT_S = 10.0
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 10.0
@@ -169,7 +171,9 @@ class Bus:
         """How many connections there have been."""
         self._connection_listeners: list[Callable[[], None]] = []
         self._client = _Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.max_inflight_messages_set(1_000)
+        # Beside those of `publish` there is the status.
+        self._client.max_inflight_messages_set(MOST_UNDER_WAY + 1)
+        self._room = asyncio.Semaphore(MOST_UNDER_WAY)
         self._configure()
 
     def _configure(self) -> None:
@@ -240,6 +244,10 @@ class Bus:
         NotPermitted when the broker refuses it. What was not acknowledged is for the caller to publish again: nothing
         waits in memory for a broker to return.
         """
+        async with self._room:
+            await self._publish(topic, payload, retain, expiry_s)
+
+    async def _publish(self, topic: str, payload: bytes | str, retain: bool, expiry_s: float | None) -> None:
         if not self.connected.is_set():
             raise NotReady("the broker is away")
         properties = None
@@ -329,7 +337,7 @@ class Bus:
             self._arrived.set()
 
     def _on_connect(
-        self, client: mqtt.Client, _data: Any, _flags: mqtt.ConnectFlags, reason: ReasonCode, _props: Properties | None
+        self, client: mqtt.Client, _data: Any, _flags: mqtt.ConnectFlags, reason: ReasonCode, props: Properties | None
     ) -> None:
         if reason.is_failure:
             self._say_once("broker refuses the connection", reason=str(reason))
@@ -340,6 +348,8 @@ class Bus:
             log.info("broker is back", host=self._address.host, port=self._address.port)
         self._said.clear()
         self.reconnections += 1
+        takes = getattr(props, "ReceiveMaximum", MOST_UNDER_WAY + 1) - (self._status_topic is not None)
+        self._room = asyncio.Semaphore(max(1, min(takes, MOST_UNDER_WAY)))
         if self._subscriptions:
             client.subscribe([(topic, self._subscribe_options) for topic in self._subscriptions])
         if self._status_topic:

@@ -11,6 +11,7 @@ from local_stack.broker import Broker
 from tradewind import topics
 from tradewind.bus import Bus, Message, parse_broker_url
 from tradewind.errors import InvalidInput, NotReady
+from tradewind.mqtt_packets import PacketReader, acknowledgements
 
 
 @asynccontextmanager
@@ -67,6 +68,34 @@ async def test_a_thousand_at_once_are_all_acknowledged(broker: str, unique_zone:
             read_all(reader), *(writer.publish(topic, str(number)) for number in range(1000))
         )
     assert seen == {str(number).encode() for number in range(1000)}
+
+
+async def test_no_more_is_under_way_than_the_broker_takes() -> None:
+    under_way: list[int] = []
+    most = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def take(_first: int, _topic: str, packet_id: int, _payload: bytes) -> None:
+            nonlocal most
+            under_way.append(packet_id)
+            most = max(most, len(under_way))
+
+        def answer(packet: bytes) -> None:
+            if packet[0] == 0x10:
+                writer.write(b"\x20\x06\x00\x00\x03\x21\x00\x03")  # Welcome; three at once.
+
+        packets = PacketReader(take, answer)
+        while data := await reader.read(65_536):
+            packets.feed(data)
+            writer.write(acknowledgements(under_way))
+            under_way.clear()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with connected(f"mqtt://127.0.0.1:{port}", "many") as bus, asyncio.timeout(20):
+            await asyncio.gather(*(bus.publish("a", str(number)) for number in range(50)))
+    assert 1 <= most <= 3
 
 
 async def test_a_retained_message_is_there_for_who_comes_later(broker: str, unique_zone: str) -> None:
