@@ -32,6 +32,7 @@ from tradewind.database import open_engine
 from tradewind.decisions import Decision, DecisionReason
 from tradewind.messages import decision_from_wire
 from tradewind.policies import build_policy
+from tradewind.policies.finished_interval import PER_INTERVAL
 from tradewind.rpc.v1 import selector_pb2, selector_pb2_grpc
 from tradewind.traces import read_trace
 
@@ -182,7 +183,9 @@ async def test_the_same_variant_in_every_interval(stack: Stack, tmp_path: Path) 
     first = times.index(min(stored))
     assert list(stored) == times[first:]
     own = replace(series, times_s=series.times_s[first:], g_per_kwh=series.g_per_kwh[first:])
-    sent = np.array([aimed.sent[at] or np.nan for at in times[first:]], dtype=np.float64)
+    sent = np.array([aimed.sent[at] for at in times[first:]], dtype=np.float64)
+    # Until a proxy reports, a policy takes it that every interval has the same load.
+    sent[: np.flatnonzero(sent)[0]] = PER_INTERVAL
     policy = build_policy("target-error", {"target_error": str(TARGET)})
     weights = run_policy(policy, own, pool, DAY, sent)
     decided = np.array([shares(decision, pool) for decision in stored.values()])
