@@ -42,6 +42,8 @@ FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 10.0
 """Between attempts to connect; it doubles from the first on."""
 
+_UNREACHABLE = "broker cannot be reached: it is tried until it answers"
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
@@ -276,9 +278,7 @@ class Bus:
             try:
                 await self._hold_a_connection()
             except (OSError, TimeoutError, UnicodeError) as error:  # The last is a name that can be no host.
-                self._say_once(
-                    "broker cannot be reached: it is tried until it answers", why=str(error) or "it does not answer"
-                )
+                self._say_once(_UNREACHABLE, why=str(error) or "it does not answer")
             wait_s = FIRST_WAIT_S if self.reconnections != before else min(2 * wait_s, LONGEST_WAIT_S)
             await asyncio.sleep(wait_s)
 
@@ -389,6 +389,7 @@ class Bus:
     def _disconnected(self) -> None:
         if self.connected.is_set() and not self._stopping:
             log.warning("broker is away", host=self._address.host, port=self._address.port)
+            self._said.add(_UNREACHABLE)  # That is one outage, and one line.
         self.connected.clear()
         self.disconnected.set()
         self.subscribed.clear()

@@ -108,7 +108,9 @@ async def test_a_retained_message_is_there_for_who_comes_later(broker: str, uniq
     assert (message.payload, message.retained, message.topic) == (b"2", True, topic)
 
 
-async def test_a_broker_that_goes_fails_the_publish_and_comes_back(own_broker: Broker, unique_zone: str) -> None:
+async def test_a_broker_that_goes_fails_the_publish_and_comes_back(
+    own_broker: Broker, unique_zone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     topic = topics.intensity(unique_zone)
     heard: list[int] = []
     async with connected(own_broker.url, f"out-{unique_zone}") as writer:
@@ -127,6 +129,8 @@ async def test_a_broker_that_goes_fails_the_publish_and_comes_back(own_broker: B
             (message,) = await next_messages(reader, 1)
         assert message.payload == b"after"
     assert heard == [1, 2]
+    said = "".join(capsys.readouterr())
+    assert [said.count(words) for words in ("broker is away", "cannot be reached", "broker is back")] == [1, 0, 1]
 
 
 async def test_the_status_is_retained_online_then_offline(broker: str, unique_zone: str) -> None:
