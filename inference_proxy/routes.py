@@ -172,7 +172,7 @@ class FamilyRoute:
         self.targets = tuple(target for target in targets if target.permitted)
         self.decision: Decision | None = None
         self.force: Force | None = None
-        self.on_decision: Callable[[], None] | None = None
+        self.on_decision: Callable[[], object] | None = None
         """Called when another decision has come into force."""
         self._by_variant = {target.variant: target for target in self.targets}
         self._fallback = self._by_variant[fallback_variant]

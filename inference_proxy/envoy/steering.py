@@ -1,13 +1,13 @@
 """Steers Envoy: tells it each new decision, keeps it running, and has its accounts stored."""
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +105,13 @@ class Steering:
 
     async def steer(self) -> None:
         """Tells every change, for ever: decisions at once, readiness and intensities within a tenth of a second."""
-        decided = asyncio.Event()
+        loop = asyncio.get_running_loop()
         for route in self._routes.values():
             if isinstance(route, FamilyRoute):
-                route.on_decision = decided.set
+                route.on_decision = partial(loop.call_soon, self.push_changes)
         while True:
-            decided.clear()
             self.push_changes()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(decided.wait(), _LOOK_S)
+            await asyncio.sleep(_LOOK_S)
 
     async def watch(self) -> None:
         """Starts Envoy again whenever it died."""
