@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True, help="Write models into a Triton repository (needs the extra `models`).")
 
@@ -34,7 +33,7 @@ def export(
         backend=parse_backend(backend),
         max_batch=max_batch,
         threads=threads,
-        done=lambda name, folder: Console().print(f"{name}: {folder}"),
+        done=lambda name, folder: typer.echo(f"{name}: {folder}"),
     )
 
 
@@ -54,4 +53,4 @@ def quantise(
     folder = quantise_model(
         to, model, name or f"{model}-int8", inputs, backend=parse_backend(backend), max_batch=max_batch
     )
-    Console().print(f"{folder.name}: {folder}")
+    typer.echo(f"{folder.name}: {folder}")

@@ -72,5 +72,10 @@ def profile(
         way=way,
     )
     metering = Metering(meter, tuple(gpu or ()), triton_metrics, triton_pid, watts_per_core, hardware)
-    if not run_profile(wish, metering, plot or output.with_suffix(f".{family}.png")):
+    try:
+        whole = run_profile(wish, metering, plot or output.with_suffix(f".{family}.png"))
+    except KeyboardInterrupt:
+        typer.echo("tradewind: interrupted; the same command goes on from here, with --fresh from the start", err=True)
+        raise typer.Exit(130) from None
+    if not whole:
         raise typer.Exit(1)
