@@ -177,15 +177,15 @@ def test_days_without_requests_have_no_period_and_no_weight() -> None:
     assert sum(row.share.values()) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("unit", [1e-4, 1e6])
-def test_the_unit_of_the_requests_is_nothing(unit: float) -> None:
-    values = bimodal(48 * 70)
+def test_the_unit_of_the_requests_is_nothing() -> None:
+    values = bimodal(48 * 40)
     requests = np.array([float(row % 5) for row in range(len(values))])
-    requests[: 48 * 20] = math.nan
+    requests[: 48 * 10] = math.nan
     plan = Plan(POOL, (Entrant("target", TargetError(6.6)), Entrant("budget", CarbonBudget(budget_share=0.5))))
-    one, other = (compare(series_of_values(values), requests * factor, plan).rows[-2:] for factor in (1.0, unit))
-    assert [row.mean_error_pct for row in other] == pytest.approx([row.mean_error_pct for row in one], abs=1e-9)
-    assert [row.clairvoyant_ratio for row in other] == pytest.approx([row.clairvoyant_ratio for row in one])
+    one, small, large = (compare(series_of_values(values), requests * unit, plan).rows[-2:] for unit in (1, 1e-4, 1e6))
+    for rows in (small, large):
+        assert [row.mean_error_pct for row in rows] == pytest.approx([row.mean_error_pct for row in one], abs=1e-9)
+        assert [row.clairvoyant_ratio for row in rows] == pytest.approx([row.clairvoyant_ratio for row in one])
 
 
 def test_a_single_variant() -> None:
