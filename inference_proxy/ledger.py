@@ -12,7 +12,6 @@ from tradewind.database import insert_into, reading
 from tradewind.readings import Reading, ReadingKind
 
 _SUMS = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "decided_uj", "calibrated_uj")
-_ROWS_PER_STATEMENT = 500
 
 
 class Misplaced(Exception):
@@ -92,10 +91,12 @@ class Ledger:
         keys = [column.name for column in table.primary_key]
         # Two proxies that lock rows in the same order never wait for each other in a circle.
         ordered = sorted(rows, key=lambda row: tuple(row[name] for name in keys))
-        for first in range(0, len(ordered), _ROWS_PER_STATEMENT):
-            statement = insert_into(table, self._engine).values(ordered[first : first + _ROWS_PER_STATEMENT])
-            sums = {name: table.c[name] + statement.excluded[name] for name in _SUMS}
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=sums))
+        if not ordered:
+            return
+        # One row to a statement, whose text is always the same: SQLite keeps each text that it was given, compiled.
+        statement = insert_into(table, self._engine)
+        sums = {name: table.c[name] + statement.excluded[name] for name in _SUMS}
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=sums), ordered)
 
     def _learn(self, connection: Connection, readings: Iterable[Reading], *, charged: bool) -> None:
         for heard in sorted(readings, key=lambda each: (each.zone, each.valid_from)):
