@@ -63,6 +63,8 @@ class Sample:
     """What the processes held at one moment, in bytes."""
 
     at_s: float
+    anonymous: dict[str, int]
+    """What no file holds: pages of programs and libraries come and go with other processes that use them."""
     pss: dict[str, int]
     rss: dict[str, int]
     spool: int
@@ -161,8 +163,9 @@ class Stand:
         held = {name: [_memory(pid) for pid in each] for name, each in pids.items()}
         return Sample(
             at_s=time.monotonic() - begun_s,
-            pss={name: sum(pss for pss, _ in each) for name, each in held.items()},
-            rss={name: sum(rss for _, rss in each) for name, each in held.items()},
+            anonymous={name: sum(one["Pss_Anon"] for one in each) for name, each in held.items()},
+            pss={name: sum(one["Pss"] for one in each) for name, each in held.items()},
+            rss={name: sum(one["Rss"] for one in each) for name, each in held.items()},
             spool=_spool_bytes(self.directory / "spool"),
         )
 
@@ -205,15 +208,15 @@ def _name(pid: int) -> str:
     return ""
 
 
-def _memory(pid: int) -> tuple[int, int]:
-    """PSS and RSS of a process; nothing of one that has just ended."""
-    found = {"Pss": 0, "Rss": 0}
+def _memory(pid: int) -> dict[str, int]:
+    """Anonymous memory, PSS and RSS of a process; nothing of one that has just ended."""
+    found = {"Pss_Anon": 0, "Pss": 0, "Rss": 0}
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines():
             name, _, rest = line.partition(":")
             if name in found:
                 found[name] = int(rest.split()[0]) * 1024
-    return found["Pss"], found["Rss"]
+    return found
 
 
 def _spool_bytes(directory: Path) -> int:
@@ -293,30 +296,30 @@ def drift(samples: list[Sample], whole_s: float) -> dict[str, dict[str, float]]:
     """
     warm_s, tenth_s = min(whole_s / 5, 300.0), whole_s / 10
     found = {}
-    for name in samples[-1].pss:
-        then = [each for each in samples if warm_s <= each.at_s <= warm_s + tenth_s and name in each.pss]
-        last = [each for each in samples if each.at_s >= whole_s - tenth_s and name in each.pss]
-        later = [each.pss[name] for each in samples if each.at_s >= warm_s and name in each.pss]
+    for name in samples[-1].anonymous:
+        then = [each for each in samples if warm_s <= each.at_s <= warm_s + tenth_s and name in each.anonymous]
+        last = [each for each in samples if each.at_s >= whole_s - tenth_s and name in each.anonymous]
+        later = [each.anonymous[name] for each in samples if each.at_s >= warm_s and name in each.anonymous]
         if not then or not last:
             sys.exit("bench soak: too short for a single look at memory after the warm-up: give more minutes")
-        warm, end = (statistics.median(each.pss[name] for each in part) for part in (then, last))
-        found[name] = {
-            "after_warm_up_pss_mb": round(warm / 1e6, 2),
-            "at_the_end_pss_mb": round(end / 1e6, 2),
-            "change": round(end / warm - 1, 4),
-            "largest_change": round(max(abs(each / warm - 1) for each in later), 4),
-            "after_warm_up_rss_mb": round(statistics.median(each.rss[name] for each in then) / 1e6, 2),
-            "at_the_end_rss_mb": round(statistics.median(each.rss[name] for each in last) / 1e6, 2),
-        }
+        warm, end = (statistics.median(each.anonymous[name] for each in part) for part in (then, last))
+        found[name] = {"change": round(end / warm - 1, 4), "largest_change": 0.0}
+        found[name]["largest_change"] = round(max(abs(each / warm - 1) for each in later), 4)
+        for when, part in (("after_warm_up", then), ("at_the_end", last)):
+            for kind in ("anonymous", "pss", "rss"):
+                middle = statistics.median(getattr(each, kind)[name] for each in part)
+                found[name][f"{when}_{kind}_mb"] = round(middle / 1e6, 2)
     return found
 
 
 def show(finding: Finding, console: Console) -> None:
     """The finding for people."""
-    table = Table("process", "after warm-up", "at the end", "change", "largest", title=f"Memory, {finding.front} front")
+    columns = ("process", "anonymous after warm-up", "at the end", "change", "largest", "PSS", "RSS at the end")
+    table = Table(*columns, title=f"Memory in MB, {finding.front} front")
     for name, each in finding.memory.items():
-        ends = (f"{each[f'{when}_pss_mb']} MB" for when in ("after_warm_up", "at_the_end"))
-        table.add_row(name, *ends, f"{each['change']:+.1%}", f"{each['largest_change']:.1%}")
+        ends = (f"{each[f'{when}_anonymous_mb']}" for when in ("after_warm_up", "at_the_end"))
+        whole = (f"{each[f'at_the_end_{kind}_mb']}" for kind in ("pss", "rss"))
+        table.add_row(name, *ends, f"{each['change']:+.1%}", f"{each['largest_change']:.1%}", *whole)
     console.print(table)
     errors = ", ".join(f"{count} {name}" for name, count in finding.errors.items()) or "none"
     console.print(
