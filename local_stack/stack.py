@@ -1,6 +1,7 @@
 """Everything on one machine: broker, database, Triton and the three services as processes on free loopback ports."""
 
 import math
+import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ SQLITE, POSTGRES = "sqlite", "postgres"
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 _LOOK_EVERY_S = 0.2
+_CONNECT_S = 3.0
 
 _REPORT_S, _SHORTEST_REPORT_S = 300.0, 0.05
 """How often the selector is told what was served, in the trace's time and at the least."""
@@ -160,6 +162,18 @@ class Stack:
             ("logs", str(self.options.directory)),
         ]
 
+    def silent_triton(self) -> str:
+        """The address of a Triton of the user's own to which no connection is taken; empty where all is well."""
+        address = self.options.triton_grpc
+        if address is None:
+            return ""
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+        except (OSError, OverflowError):
+            return address
+        return ""
+
     def unusual_addresses(self) -> list[str]:
         """The services and the broker that did not get their usual ports."""
         moved = [
@@ -179,6 +193,12 @@ class Stack:
         directory = self.options.directory
         if bool(self.options.triton_http) and not self.options.triton_grpc:
             raise InvalidInput("--triton-http needs --triton-grpc too: the proxy speaks gRPC to Triton")
+        for option, address in (
+            ("--triton-grpc", self.options.triton_grpc),
+            ("--triton-http", self.options.triton_http),
+        ):
+            if address is not None and not address.rpartition(":")[2].isdigit():
+                raise InvalidInput(f"{option} {address[:80]}: is not host:port")
         directory.mkdir(parents=True, exist_ok=True)
         self._add("broker", Broker(directory, USUAL_BROKER_PORTS if self.options.usual_ports else (0, 0)))
         self._prepare_database()

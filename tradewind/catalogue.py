@@ -276,11 +276,21 @@ def parse_catalogue(text: str) -> Catalogue:
         raise InvalidInput(_one_sentence(error)) from error
 
 
+_PLAIN = {
+    "missing": "is missing; write it down",
+    "extra_forbidden": "is no field of a catalogue; correct its name or take it out",
+    "model_type": "holds no fields; see `tradewind catalogue schema`",
+    "dict_type": "holds no names with their fields; see `tradewind catalogue schema`",
+}
+"""What pydantic says in its own terms, said in a reader's; the rest it says well."""
+
+
 def _one_sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    # A misspelt field is also a missing one: the first says what to do about both.
+    first, *others = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in first["loc"]) or "the file"
-    message = first["msg"].removeprefix("Value error, ")
-    more = error.error_count() - 1
+    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
+    more = len(others)
     return f"{where}: {message}" + (f" (and {more} more)" if more else "")
 
 

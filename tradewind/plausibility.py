@@ -130,9 +130,11 @@ def judge_alone(reading: Reading, now: datetime, limits: GateLimits) -> Judgemen
 
 def _judge_times(reading: Reading, now: datetime, limits: GateLimits) -> Judgement:
     length = reading.valid_to - reading.valid_from
-    if not timedelta(0) < length <= limits.longest_interval:
+    if length <= timedelta(0):
+        return Judgement(Verdict.BAD_INTERVAL, "its interval ends at or before its beginning")
+    if length > limits.longest_interval:
         return Judgement(
-            Verdict.BAD_INTERVAL, f"an interval of {length} is not between nothing and {limits.longest_interval}"
+            Verdict.BAD_INTERVAL, f"an interval of {length} is longer than {limits.longest_interval}, the longest taken"
         )
     ahead = limits.forecast_horizon if reading.kind is ReadingKind.FORECAST else limits.clock_skew
     latest = max(reading.valid_from - ahead, reading.published_at - limits.clock_skew)

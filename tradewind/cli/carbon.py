@@ -13,7 +13,9 @@ import grpc
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from tradewind.calling import Way
 from tradewind.cli.reaching import reaching
@@ -96,12 +98,17 @@ def quarantined(
 
     request = carbon_pb2.ListQuarantinedRequest(zone=zone, page_size=rows)
     response = _ask(carbon, way, lambda stub: stub.ListQuarantined(request, timeout=DEADLINE_S))
-    table = Table("last", "times", "zone", "source", "reason", "explanation", "said")
+    if not response.quarantined:
+        typer.echo(f"nothing is held back{f' of zone {zone}' if zone else ''}")
+    console = Console(highlight=False)
     for row in response.quarantined:
-        reason = f"{row.reason} (accepted later)" if row.HasField("released_at") else row.reason
         last = format_time(moment(row.last_at).replace(microsecond=0))
-        table.add_row(last, str(row.times), row.zone, row.source, reason, row.explanation, row.excerpt)
-    Console().print(table)
+        often = f", {row.times} times" if row.times > 1 else ""
+        later = ", accepted later" if row.HasField("released_at") else ""
+        console.print(
+            Text.assemble((f"{last} zone {row.zone}, source {row.source}: {row.reason}{often}{later}", "bold"))
+        )
+        console.print(Padding(Text(f"{row.explanation}\nsaid: {row.excerpt}"), (0, 0, 0, 2)))
 
 
 def judge(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def simulate(
     forecast_column: Annotated[
         str | None, typer.Option(help="Forecasts of the same rows, for those who use them.")
     ] = None,
-    unit: Annotated[str, typer.Option(help="g/kWh or lb/MWh.")] = "g/kWh",
+    unit: Annotated[str | None, typer.Option(help="g/kWh or lb/MWh; g/kWh when absent.")] = None,
     interval: Annotated[str | None, typer.Option(help="Between rows, where the file does not tell (1h).")] = None,
     requests: Annotated[Path | None, typer.Option(help="CSV file of request counts; flat load without one.")] = None,
     requests_column: Annotated[str | None, typer.Option(help="The column of counts.")] = None,
@@ -160,18 +161,26 @@ def paper(
     _show([comparison], json_to, report, content)
 
 
+_POUNDS = re.compile(r"(?<![a-z])(lbs?|pounds?)(?![a-z])", re.IGNORECASE)
+"""In a column's name; taken for grams, pounds would be off by less than the gate can see."""
+
+
 def _read_series(
     file: Path,
     time_column: str | None = None,
     value_column: str | None = None,
     forecast_column: str | None = None,
-    unit: str = "g/kWh",
+    unit: str | None = None,
     interval: timedelta | None = None,
 ) -> IntensitySeries:
-    if unit not in ("g/kWh", "lb/MWh"):
+    if unit not in (None, "g/kWh", "lb/MWh"):
         raise InvalidInput(f"unit {unit[:20]!r} is unknown: use g/kWh or lb/MWh")
     factor = intensity_from_lb_per_mwh(1.0) if unit == "lb/MWh" else 1.0
     trace = read_trace(file, time_column, value_column, interval)
+    if unit is None and _POUNDS.search(trace.value_column):
+        raise InvalidInput(
+            f"{file}: column {trace.value_column} sounds like pounds: say --unit lb/MWh, or --unit g/kWh if it is not"
+        )
     forecast = read_trace(file, time_column, forecast_column, interval) if forecast_column else None
     return series_of(
         replace(trace, values=trace.values * factor),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from tradewind.errors import InvalidInput
+
 Intensity = Annotated[
     Path | None, typer.Option(help="CSV of carbon intensity to replay; a built-in synthetic one when absent.")
 ]
@@ -44,6 +46,10 @@ def up(
         console = Console(highlight=False, width=_LOG_WIDTH)
     with ExitStack() as ending:
         directory = (state or Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="tradewind-")))).resolve()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInput(f"--state {directory}: no folder can be made there; name another") from error
         told = None
         if replay:
             told = StackReplay(file=intensity or _synthetic_trace(directory), speed=speed, backfill_s=86_400)
@@ -71,6 +77,8 @@ def up(
             console.print(table)
             if moved := stack.unusual_addresses():
                 console.print(f"Not on the port that clients and commands expect, which is taken: {', '.join(moved)}.")
+            if silent := stack.silent_triton():
+                console.print(f"No Triton answers at {silent} yet: inferences fail until one does.", style="bold")
             if replay and intensity is None:
                 console.print(f"The intensity of zone {zone} is synthetic; give a real trace with --intensity.")
             Caretaker(stack, console.print).watch()
@@ -91,5 +99,4 @@ def demo(
 def _synthetic_trace(directory: Path) -> Path:
     from demo.synthetic_day import write_synthetic_days
 
-    directory.mkdir(parents=True, exist_ok=True)
     return write_synthetic_days(directory, days=60)

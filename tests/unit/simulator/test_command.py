@@ -112,6 +112,14 @@ def test_pounds_per_megawatt_hour(intensity: Path) -> None:
     assert pounds == pytest.approx(grams * 0.45359237)
 
 
+def test_a_column_of_pounds_is_not_taken_for_grams(tmp_path: Path) -> None:
+    path = tmp_path / "watttime.csv"
+    path.write_text("point_time,value_lbs_per_mwh\n2023-06-01T00:00Z,800\n2023-06-01T01:00Z,900\n")
+    with pytest.raises(TradewindError, match="column value_lbs_per_mwh sounds like pounds: say --unit lb/MWh"):
+        simulate("--intensity", path)
+    assert simulate("--intensity", path, "--unit", "lb/MWh")["intensity"]["used"] == 2
+
+
 def test_several_files_and_a_page(intensity: Path, tmp_path: Path) -> None:
     report = tmp_path / "page"
     content = simulate("--intensity", intensity, "--intensity", intensity, "--report", report)
