@@ -51,6 +51,8 @@ class WindowFile:
         lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
         header = _parsed(lines[0]) if lines else None
         if header is not None and self._continues(header, now):
+            if not self._path.read_bytes().endswith(b"\n"):
+                self._append("")  # What comes next is not to be lost with the torn line of a process that was killed.
             found = [_window(parsed) for line in lines[1:] if (parsed := _parsed(line)) is not None]
             return [window for window in found if window is not None]
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,12 +62,15 @@ class WindowFile:
 
     def add(self, window: Window) -> None:
         """Appends a window."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(window)) + "\n")
+        self._append(json.dumps(asdict(window)))
 
     def remove(self) -> None:
         """Deletes the file: what it held is written elsewhere."""
         self._path.unlink(missing_ok=True)
+
+    def _append(self, line: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
 
     def _continues(self, header: Mapping[str, Any], now: datetime) -> bool:
         try:

@@ -28,7 +28,10 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     started(tmp_path / "w", {})
     with (tmp_path / "w").open("a") as file:
         file.write('{"variant": "a", "ba')
-    assert WindowFile(tmp_path / "w", {}).resume(NOW) == [GOOD, BAD]
+    again = WindowFile(tmp_path / "w", {})
+    assert again.resume(NOW) == [GOOD, BAD]
+    again.add(GOOD)
+    assert WindowFile(tmp_path / "w", {}).resume(NOW) == [GOOD, BAD, GOOD]
 
 
 def test_other_conditions_begin_anew(tmp_path: Path) -> None:
