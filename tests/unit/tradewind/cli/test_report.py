@@ -145,6 +145,19 @@ def test_what_is_not_there_has_no_line(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "TRADEWIND_PROXY_WATTS_PER_CORE" in text.replace("\n", "")
 
 
+def test_what_calibration_charged_is_told_in_every_format(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    total = ReportRow(
+        inferences=3, energy_uj=5_000_000, calibrated_energy_uj=2_000_000, energy_provenance=["calibrated", "estimated"]
+    )
+    answer = GetReportResponse(rows=[], total=total)
+    assert "2.000 J were charged by what calibration measured in service." in printed(answer, monkeypatch, capsys)
+    assert as_mapping(answer, [])["total"]["calibrated_energy_j"] == 2.0
+    (line,) = csv.DictReader(io.StringIO(as_csv(answer, [])))
+    assert (line["calibrated_energy_j"], line["provenance"]) == ("2.0", "calibrated estimated")
+
+
 def test_csv_and_json_say_the_same(everything: GetReportResponse) -> None:
     told = as_mapping(everything, GROUPS)
     lines = list(csv.DictReader(io.StringIO(as_csv(everything, GROUPS))))
