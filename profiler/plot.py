@@ -13,6 +13,7 @@ def plot_family(path: Path, family: str, variants: Mapping[str, Variant], error_
     """Draws every variant with its intervals, the Pareto front joined, dominated variants grey and named so."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     points = {name: (variant.energy_mj.value, variant.error.value) for name, variant in variants.items()}
     beaten, best = dominated(points), front(points)
@@ -31,11 +32,37 @@ def plot_family(path: Path, family: str, variants: Mapping[str, Variant], error_
             elinewidth=1,
             capsize=3,
         )
-        text = f"{name} (dominated by {beaten[name]})" if name in beaten else name
-        axes.annotate(text, points[name], textcoords="offset points", xytext=(7, 7), color=colour, fontsize=9)
+        if name not in beaten:
+            # Below the front nothing can be.
+            axes.annotate(
+                name,
+                points[name],
+                textcoords="offset points",
+                xytext=(-6, -6),
+                ha="right",
+                va="top",
+                color=colour,
+                fontsize=9,
+            )
+    for number, name in enumerate(sorted(beaten, key=points.__getitem__)):
+        # In turn above and below: neighbours do not write over each other.
+        text, side = f"{name}\ndominated by {beaten[name]}", 1 if number % 2 == 0 else -1
+        axes.annotate(
+            text,
+            points[name],
+            textcoords="offset points",
+            xytext=(0, 7 * side),
+            ha="center",
+            va="bottom" if side > 0 else "top",
+            color=_BAD,
+            fontsize=8,
+        )
     energies = [energy for energy, _ in points.values()]
     if max(energies) > 8 * min(energies):
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.18, y=0.15)
     axes.set_xlabel("energy per inference, mJ")
     axes.set_ylabel(f"error, {error_metric}")
