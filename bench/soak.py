@@ -43,7 +43,7 @@ FLAT = 0.05
 """How far memory may be from what it was after the warm-up."""
 
 _ZONE = "GB"
-_SAMPLE_S, _GRID_S = 2.0, 5.0
+_SAMPLE_S, _GRID_S = 2.0, 15.0
 _MODELS = PROJECT / "tests" / "triton_models"
 _FIGURES = "energy_mj: {{value: {}, provenance: estimated}}, error: {{value: {}, provenance: estimated}}"
 _CATALOGUE = f"""

@@ -11,11 +11,16 @@ function routing.state()
   return { revision = "", table = nil, lanes = {}, former = {}, credit = {} }
 end
 
-local function prepare(lane, told)
-  lane.told = told
+-- What a lane remembers of its requests: all of it can be made again, and a superseded lane has hardly any more.
+local function forget(lane)
   lane.keys, lane.segment = {}, -1
   lane.receipts, lane.receipt_count = {}, 0
   lane.marks = {}
+end
+
+local function prepare(lane, told)
+  lane.told = told
+  forget(lane)
   lane.printable = lane.printable or {}
   lane.target = wire.target(lane.model, lane.model_version, false)
   lane.target_with_version = wire.target(lane.model, lane.model_version, true)
@@ -24,6 +29,7 @@ end
 -- Takes a table that was pushed. Requests in flight keep the lanes of the table that they began under.
 function routing.take(state, revision, told, now_us)
   if state.table then
+    for _, lane in pairs(state.table.lanes) do forget(lane) end
     state.former[#state.former + 1] = { table = state.table, until_us = now_us + SUPERSEDED_KEPT_US }
   end
   while state.former[1] and (state.former[1].until_us < now_us or #state.former > SUPERSEDED_KEPT) do
