@@ -151,7 +151,7 @@ def test_a_reading_becomes_a_decision_and_a_report_over_tls(whole: Whole, unique
     for words, expected in (
         (("zones", "--carbon", carbon), "123"),
         (("intensity", unique_zone, "--carbon", carbon), "123 g/kWh"),
-        (("quarantined", "--carbon", carbon), "reason"),
+        (("quarantined", "--carbon", carbon), "nothing is held back"),
         (("explain", "--selector", selector), "123 g/kWh"),
         (("report", "--proxy", proxy), "ident"),
         (("force", "ident", "large", "--until", "1h", "--why", "a test", "--proxy", proxy), "is served by large"),

@@ -84,7 +84,7 @@ async def test_requests_are_balanced_and_a_killed_triton_costs_at_most_what_was_
         assert proxy.tallies.of("ident", "small").inferences == answers
 
 
-@pytest.mark.parametrize("at_most", [None, 100])
+@pytest.mark.parametrize("at_most", [None, 2])
 async def test_nothing_but_the_admission_limit_refuses(
     models: Triton, tmp_path: Path, sqlite_url: str, at_most: int | None
 ) -> None:
