@@ -189,7 +189,8 @@ function front.on_response(handle)
   if not own then return end
   local way = read_way(own.way)
   local lane = front.state.lanes[way.id]
-  local told, receipt, interval = lane and lane.told, nil, nil
+  -- Of the table only what outlives it is asked here: the interval of now, and how to record.
+  local told, receipt, interval = front.state.table, nil, nil
   local now_us = spool.now_us()
   if lane then
     interval = routing.interval(told, now_us)

@@ -5,41 +5,61 @@ local wire = require("tradewind.wire")
 local routing = {}
 
 local SUPERSEDED_KEPT_US, SUPERSEDED_KEPT = 3600 * 1000000, 500
+local FIGURES = { "sizes", "decided", "smallest", "largest" }
 
 -- What a worker knows; nothing yet.
 function routing.state()
-  return { revision = "", table = nil, lanes = {}, former = {}, credit = {} }
+  return { revision = "", table = nil, lanes = {}, former = {}, credit = {}, figures = setmetatable({}, { __mode = "v" }) }
 end
 
--- What a lane remembers of its requests: all of it can be made again, and a superseded lane has hardly any more.
+-- What a lane remembers of its requests: all of it can be made again.
 local function forget(lane)
   lane.keys, lane.segment = {}, -1
   lane.receipts, lane.receipt_count = {}, 0
   lane.marks = {}
 end
 
-local function prepare(lane, told)
-  lane.told = told
+-- Tables of figures are the same from push to push, and a superseded lane should weigh little: each is held once.
+local function shared(state, sizes)
+  local words = {}
+  for index, size in ipairs(sizes) do words[index] = string.format("%.17g:%.17g", size.batch, size.energy_mj) end
+  local key = table.concat(words, " ")
+  local known = state.figures[key]
+  if known then return known end
+  state.figures[key] = sizes
+  return sizes
+end
+
+local function prepare(state, lane)
   forget(lane)
+  for _, field in ipairs(FIGURES) do lane[field] = lane[field] and shared(state, lane[field]) end
   lane.printable = lane.printable or {}
   lane.target = wire.target(lane.model, lane.model_version, false)
   lane.target_with_version = wire.target(lane.model, lane.model_version, true)
 end
 
+-- What may still be answered on a lane of a superseded table needs its figures; nothing is asked on it any more.
+local function retire(state, now_us)
+  local ids = {}
+  for id, lane in pairs(state.table.lanes) do
+    forget(lane)
+    lane.target, lane.target_with_version = nil, nil
+    ids[#ids + 1] = id
+  end
+  state.former[#state.former + 1] = { ids = ids, until_us = now_us + SUPERSEDED_KEPT_US }
+  while state.former[1] and (state.former[1].until_us < now_us or #state.former > SUPERSEDED_KEPT) do
+    for _, id in ipairs(table.remove(state.former, 1).ids) do state.lanes[id] = nil end
+  end
+end
+
 -- Takes a table that was pushed. Requests in flight keep the lanes of the table that they began under.
 function routing.take(state, revision, told, now_us)
-  if state.table then
-    for _, lane in pairs(state.table.lanes) do forget(lane) end
-    state.former[#state.former + 1] = { table = state.table, until_us = now_us + SUPERSEDED_KEPT_US }
-  end
-  while state.former[1] and (state.former[1].until_us < now_us or #state.former > SUPERSEDED_KEPT) do
-    for id in pairs(table.remove(state.former, 1).table.lanes) do state.lanes[id] = nil end
-  end
+  if state.table then retire(state, now_us) end
   told.intervals = told.intervals or {}
   told.names = told.names or {}
   told.lanes = told.lanes or {}
   for id, lane in pairs(told.lanes) do
-    prepare(lane, told)
+    prepare(state, lane)
     state.lanes[id] = lane
   end
   state.revision, state.table = revision, told

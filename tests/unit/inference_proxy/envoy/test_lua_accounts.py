@@ -241,3 +241,34 @@ def test_many_keys_end_a_segment(tmp_path: Path) -> None:
     directory = next(tmp_path.iterdir())
     assert [len(read_keys(directory, segment)) for segment in segments(directory)] == [4_096, 904]
     assert [len(read_records(directory, segment, 0, 10_000)) for segment in segments(directory)] == [4_096, 904]
+
+
+def test_a_superseded_table_weighs_little_and_its_answers_have_their_receipts() -> None:
+    lua = Lua()
+    routing, receipts = lua.module("table"), lua.module("receipts")
+    state, ends = routing[b"state"](), (_target("small"), _target("large"))
+    intervals = [interval_told(Interval(reading(100.0), START_US, START_US + 1), at, at + 1) for at in range(64)]
+    made = lane_told("fam", _target("large"), _target("large"), ends, "fam", "GB", decision(), None)
+
+    def push(number: int) -> None:
+        lane = made | {"id": f"{number}.0", "decision": f"{number:020d}"}
+        told = {"names": {}, "lanes": {lane["id"]: lane}, "intervals": intervals}
+        routing[b"take"](state, f"{number}".encode(), lua.table(told), 0)
+
+    def held_bytes() -> float:
+        lua.runtime.execute(b"collectgarbage() collectgarbage()")
+        return float(lua.runtime.eval(b"collectgarbage('count')")) * 1024
+
+    for number in range(100):
+        push(number)
+    before = held_bytes()
+    for number in range(100, 200):
+        push(number)
+    assert (held_bytes() - before) / 100 < 2_000
+    receipt = receipts[b"of"](state[b"lanes"][b"7.0"], None, 1, START_US)
+    assert (b"carbon-decision", b"7".zfill(20)) in zip(
+        *(list(receipt[b"metadata"].values())[part::2] for part in (0, 1)), strict=True
+    )
+    for number in range(200, 600):
+        push(number)
+    assert (state[b"lanes"][b"7.0"], len(list(state[b"lanes"].keys()))) == (None, 501)
