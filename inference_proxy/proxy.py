@@ -250,6 +250,7 @@ class Proxy:
         port = await self.envoy.start()
         self._begin(self.envoy.steer())
         self._begin(self.envoy.watch())
+        self._begin(self.envoy.look_up())
         return port
 
     def _steering(self) -> Steering:

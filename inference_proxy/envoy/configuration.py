@@ -1,12 +1,12 @@
 """Envoy's configuration: the bootstrap that it is started with, and where all that concerns it lies."""
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from inference_proxy.envoy.api import BUFFER, LUA, MARK, NAMESPACE, PROXY, TYPE
+from inference_proxy.envoy.names import is_ip
 from inference_proxy.envoy.pushed import address_of, assignment, host_of
 from inference_proxy.envoy.script import script
 from inference_proxy.envoy.tls import fingerprint, towards_clients, towards_triton
@@ -309,9 +309,4 @@ def _pushed(places: Places, path: Path) -> Any:
 
 
 def _kind(addresses: Sequence[str]) -> str:
-    try:
-        for address in addresses:
-            ipaddress.ip_address(host_of(address))
-    except ValueError:
-        return "STRICT_DNS"
-    return "STATIC"
+    return "STATIC" if all(is_ip(host_of(address)) for address in addresses) else "STRICT_DNS"

@@ -5,6 +5,7 @@ still there when Envoy or this process begins anew without the other.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inference_proxy.envoy.api import BUFFER, LUA, MARK, NAMESPACE, PROXY, TYPE
@@ -17,6 +18,15 @@ _ASKED_OF_EITHER = (
     f"/{SERVICE}/ServerLive",
     f"/{SERVICE}/ServerReady",
 )
+
+
+@dataclass(frozen=True)
+class Place:
+    """One Triton's place in the net, and the host that it is known by, which its certificate may name."""
+
+    host: str
+    ip: str
+    port: int
 
 
 def _dressed(way: Way, *also_removed: str) -> Any:
@@ -111,18 +121,20 @@ def pushed_routes(clusters: Sequence[str], revision: str, told: Any, way: Way = 
     }
 
 
-def pushed_endpoints(name: str, addresses: Sequence[str], revision: str) -> Any:
+def pushed_endpoints(name: str, places: Sequence[Place], revision: str) -> Any:
     """A cluster's file: where its variant is ready."""
-    resource = {"@type": f"{TYPE}.config.endpoint.v3.ClusterLoadAssignment", **assignment(name, addresses)}
+    endpoints = [{"hostname": place.host, "address": _socket(place.ip, place.port)} for place in places]
+    resource = {"@type": f"{TYPE}.config.endpoint.v3.ClusterLoadAssignment", **_assignment(name, endpoints)}
     return {"version_info": revision, "resources": [resource]}
 
 
 def assignment(name: str, addresses: Sequence[str]) -> Any:
-    """A cluster's endpoints."""
-    return {
-        "cluster_name": name,
-        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address_of(address)}} for address in addresses]}],
-    }
+    """A cluster's endpoints, by `host:port`."""
+    return _assignment(name, [{"address": address_of(address)} for address in addresses])
+
+
+def _assignment(name: str, endpoints: Sequence[Any]) -> Any:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": each} for each in endpoints]}]}
 
 
 def host_of(address: str) -> str:
@@ -132,4 +144,8 @@ def host_of(address: str) -> str:
 
 def address_of(address: str) -> Any:
     """`host:port` as Envoy writes it."""
-    return {"socket_address": {"address": host_of(address), "port_value": int(address.rpartition(":")[2])}}
+    return _socket(host_of(address), int(address.rpartition(":")[2]))
+
+
+def _socket(host: str, port: int) -> Any:
+    return {"socket_address": {"address": host, "port_value": port}}

@@ -13,8 +13,9 @@ from typing import Any
 
 from inference_proxy.endpoints import Endpoint
 from inference_proxy.envoy.configuration import Doors, Places, bootstrap
+from inference_proxy.envoy.names import Names
 from inference_proxy.envoy.process import EnvoyProcess, find_binary
-from inference_proxy.envoy.pushed import pushed_endpoints, pushed_routes
+from inference_proxy.envoy.pushed import Place, pushed_endpoints, pushed_routes
 from inference_proxy.envoy.told import Terms, table
 from inference_proxy.envoy.writers import Writers
 from inference_proxy.intervals import Intervals
@@ -33,6 +34,7 @@ log = get_logger(__name__)
 
 _LOOK_S = 0.1
 _WATCH_S = 0.5
+_NAMES_S = 5.0
 _LONGEST_SOCKET_PATH = 90
 
 
@@ -70,7 +72,8 @@ class Steering:
         self.process = EnvoyProcess(self.places, find_binary(), settings.proxy_envoy_workers)
         self._seen_last: Any = None
         self._told: Any = None
-        self._assigned: dict[str, list[str]] = {}
+        self._assigned: dict[str, list[Place]] = {}
+        self._names = Names(endpoint.grpc_address for endpoint in endpoints)
         self._pushes = 0
         self.port = 0
 
@@ -83,6 +86,8 @@ class Steering:
         """Tells Envoy where things stand, starts it or takes it over, and says the public port."""
         for path in (self.places.pushed, self.places.writers):
             path.mkdir(parents=True, exist_ok=True)
+        if len(self._endpoints) > 1:
+            await self._names.look()
         self.push_changes()
         host, _, port = self._settings.proxy_listen.rpartition(":")
         addresses = [endpoint.grpc_address for endpoint in self._endpoints]
@@ -112,6 +117,12 @@ class Steering:
         while True:
             self.push_changes()
             await asyncio.sleep(_LOOK_S)
+
+    async def look_up(self) -> None:
+        """Follows the names of several Tritons, for ever; a single one's is Envoy's own to look up."""
+        while len(self._endpoints) > 1:
+            await asyncio.sleep(_NAMES_S)
+            await self._names.look()
 
     async def watch(self) -> None:
         """Starts Envoy again whenever it died."""
@@ -188,13 +199,15 @@ class Steering:
 
     def _push_endpoints(self) -> None:
         assigned = {
-            self._clusters[target_key(target)]: [endpoint.grpc_address for endpoint in target.endpoints]
+            self._clusters[target_key(target)]: self._names.places(
+                endpoint.grpc_address for endpoint in target.endpoints
+            )
             for target in self._targets()
         }
-        for cluster, addresses in assigned.items():
-            if self._assigned.get(cluster) != addresses:
-                self._assigned[cluster] = addresses
-                content = pushed_endpoints(cluster, addresses, f"{time.time_ns():x}")
+        for cluster, places in assigned.items():
+            if self._assigned.get(cluster) != places:
+                self._assigned[cluster] = places
+                content = pushed_endpoints(cluster, places, f"{time.time_ns():x}")
                 _swap(self.places.endpoints(cluster), content)
 
     def _targets(self) -> list[Target]:

@@ -1,13 +1,13 @@
 """What Envoy shows and asks for on its connections: the counterpart of certificates.py, of the same files."""
 
 import hashlib
-import ipaddress
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from inference_proxy.envoy.api import TYPE
+from inference_proxy.envoy.names import is_ip
 from tradewind.certificates import CallingTls, Identity, NamedFile, ServingTls
 from tradewind.errors import StartupError
 
@@ -71,15 +71,7 @@ def _file(path: Path) -> Any:
 
 
 def _name(host: str) -> Any:
-    return {"san_type": "IP_ADDRESS" if _is_ip(host) else "DNS", "matcher": {"exact": host}}
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    return {"san_type": "IP_ADDRESS" if is_ip(host) else "DNS", "matcher": {"exact": host}}
 
 
 def _known_authorities() -> Path:

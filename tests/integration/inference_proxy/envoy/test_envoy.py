@@ -313,6 +313,22 @@ async def test_of_two_tritons_the_one_that_is_left_serves(
         assert straight(proxy) == 20 + 200 - failed + 1
 
 
+async def test_two_tritons_may_be_named(models: Triton, own_models: Triton, settings: ProxySettings) -> None:
+    def named(*addresses: str) -> str:
+        return ",".join(address.replace("127.0.0.1", "localhost") for address in addresses)
+
+    both = {
+        "proxy_triton_grpc": named(own_models.grpc, models.grpc),
+        "proxy_triton_http": named(own_models.http, models.http),
+    }
+    own = settings.model_copy(update=both)
+    async with running(own) as proxy, grpc.aio.insecure_channel(own.proxy_listen) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for _ in range(20):
+            await stub.ModelInfer(infer_request("ident"), wait_for_ready=True)
+        assert straight(proxy) == 20
+
+
 async def _end_of(call: Any) -> grpc.StatusCode:
     code: grpc.StatusCode = await call.code()
     return code
