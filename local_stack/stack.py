@@ -3,9 +3,9 @@
 import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
@@ -81,6 +81,8 @@ class Options:
     """Whether every service shows Prometheus metrics on a port of its own."""
     usual_ports: bool = False
     """Whether each part takes the port that clients and commands expect, where it is free."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further settings of single services, by variable, such as TRADEWIND_PROXY_PUE."""
 
 
 USUAL_PORTS = {"inference_proxy": 8_001, "carbon_service": 9_101, "selector_service": 9_102}
@@ -278,6 +280,12 @@ class Stack:
     def _service(self, name: str, own: dict[str, str], listen_key: str, http_listen_key: str | None = None) -> Service:
         if name in self._metrics:
             own |= {listen_key.replace("_LISTEN", "_METRICS_PORT"): str(self._metrics[name])}
+        section = listen_key.removesuffix("LISTEN")
+        wanted = {key: value for key, value in self.options.settings.items() if key.startswith(section)}
+        for key in sorted(wanted):
+            if key in {*own, listen_key, http_listen_key}:
+                raise InvalidInput(f"{key}: this is set here; unset it, and use an option where there is one")
+        own |= wanted
         service = Service(name, self.options.directory, self._common() | own, listen_key, http_listen_key)
         if self.options.usual_ports:
             service.port = if_free(USUAL_PORTS[name])

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 import tritonclient.grpc as triton_grpc
 
@@ -14,6 +15,7 @@ from demo.synthetic_day import write_synthetic_days
 from local_stack.stack import Caretaker, Options, Replay, Stack
 from local_stack.triton import Triton
 from tradewind.errors import InvalidInput, StartupError
+from tradewind.rpc.v1 import selector_pb2, selector_pb2_grpc
 
 
 def _options(directory: Path, triton: Triton, database: str = "sqlite") -> Options:
@@ -105,6 +107,30 @@ def test_nothing_runs_after_the_end(tmp_path: Path, triton: Triton) -> None:
         assert "triton" not in stack.parts
     assert not any(child.alive for child in children)
     assert triton.child.alive
+
+
+def test_settings_of_single_services_reach_them_and_no_others(tmp_path: Path, triton: Triton) -> None:
+    settings = {
+        "TRADEWIND_SELECTOR_POLICY_OPTIONS": "target_error=2",
+        "TRADEWIND_PROXY_FRONT": "envoy",
+        "TRADEWIND_PEER_TLS": "true",
+    }
+    wanted = {"policy": "target-error", "settings": settings}
+    with Stack(Options(**{**vars(_options(tmp_path, triton)), **wanted}), lambda _line: None) as stack:
+        _await(lambda: bool(_decision_of_an_answer(stack.proxy.address)), "a decision")
+        assert (tmp_path / "spool" / "envoy" / "state.json").is_file()
+        with grpc.insecure_channel(stack.selector.address) as channel:
+            answer = selector_pb2_grpc.SelectorStub(channel).Decide(
+                selector_pb2.DecideRequest(zone="T-STACK", family=FAMILY)
+            )
+        assert answer.decision.policy == "target-error"
+
+
+def test_what_is_set_here_cannot_be_set_otherwise(tmp_path: Path, triton: Triton) -> None:
+    settings = {"TRADEWIND_PROXY_ZONE": "FR"}
+    stack = Stack(Options(**{**vars(_options(tmp_path, triton)), "settings": settings}), lambda _line: None)
+    with pytest.raises(InvalidInput, match="TRADEWIND_PROXY_ZONE: this is set here"), stack:
+        pass
 
 
 def test_http_alone_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`tradewind up` and `tradewind demo`: everything on this machine, with a Triton from packages or one of your own."""
 
+import os
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,8 @@ from tradewind.errors import InvalidInput
 Intensity = Annotated[
     Path | None, typer.Option(help="CSV of carbon intensity to replay; a built-in synthetic one when absent.")
 ]
+
+_POLICY_OPTIONS = "TRADEWIND_SELECTOR_POLICY_OPTIONS"
 
 _LOG_WIDTH = 110
 """Of tables that go to a file or a pipe."""
@@ -29,11 +32,17 @@ def up(
     triton_http: Annotated[str | None, typer.Option(help="host:port of your own Triton's HTTP.")] = None,
     catalogue: Annotated[Path | None, typer.Option(help="Families and variants; the digits when absent.")] = None,
     policy: Annotated[str, typer.Option(help="How a variant is chosen.")] = "proportional",
+    policy_options: Annotated[
+        str | None, typer.Option(help="What the policy is told: key=value,key=value, such as target_error=1.5.")
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Folder for database, spool and logs; a temporary one when absent.")
     ] = None,
 ) -> None:
-    """Runs broker, database, Triton and the three services until Ctrl-C, and prints where they listen."""
+    """Runs broker, database, Triton and the three services until Ctrl-C, and prints where they listen.
+
+    Variables of single services, such as TRADEWIND_PROXY_FRONT or TRADEWIND_CARBON_ZONES_FILE, reach them.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -65,6 +74,7 @@ def up(
             policy=policy,
             metrics=True,
             usual_ports=True,
+            settings=_settings_of_services(policy_options),
         )
         try:
             ending.enter_context(interruptible())
@@ -84,6 +94,12 @@ def up(
             Caretaker(stack, console.print).watch()
         except KeyboardInterrupt:
             console.print("stopping")
+
+
+def _settings_of_services(policy_options: str | None) -> dict[str, str]:
+    """The caller's variables, and what the policy is told."""
+    settings = {key: value for key, value in os.environ.items() if key.startswith("TRADEWIND_")}
+    return settings | ({_POLICY_OPTIONS: policy_options} if policy_options is not None else {})
 
 
 def demo(
