@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -37,6 +37,7 @@ class Reason(StrEnum):
 
 REASONS = frozenset({*(each.value for each in Reason), *(each.value for each in Verdict)} - {Verdict.ACCEPTED.value})
 
+_LAST = datetime.max.replace(tzinfo=UTC)
 _KINDS = tuple(kind.value for kind in ReadingKind)
 _SIGNALS = tuple(signal.value for signal in Signal)
 _UNITS = {
@@ -168,7 +169,7 @@ def _complete(mapping: dict[str, Any], publisher: str, zone: str, now: datetime,
     return Reading(
         zone=zone,
         valid_from=begin,
-        valid_to=_time(mapping, "valid_to") or begin + validity,
+        valid_to=_time(mapping, "valid_to") or _end(begin, validity),
         intensity_g_per_kwh=_number(mapping) * _factor(mapping),
         kind=ReadingKind(_choice(mapping, "kind", _KINDS, "actual")),
         signal=Signal(_choice(mapping, "signal", _SIGNALS, "average")),
@@ -176,6 +177,14 @@ def _complete(mapping: dict[str, Any], publisher: str, zone: str, now: datetime,
         published_at=_time(mapping, "published_at") or min(now, begin),
         recorded_at=_time(mapping, "recorded_at"),
     )
+
+
+def _end(begin: datetime, validity: timedelta) -> datetime:
+    """`validity` after `begin`, or the end of the calendar: what is so far ahead is for the gate to name."""
+    try:
+        return begin + validity
+    except OverflowError:
+        return _LAST
 
 
 def _number(mapping: dict[str, Any]) -> float:

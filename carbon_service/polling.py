@@ -106,7 +106,7 @@ class Polling:
             forecast = await self._forecast(state, now)
             await self._take(forecast, now)
             newest = max([newest, *(each.valid_to for each in forecast if each.valid_from <= now)])
-        if newest + self._limits.silence < now:
+        if newest < now - self._limits.silence:
             raise SourceError(f"{state.source.name} has said nothing since {newest:%Y-%m-%d %H:%M} UTC")
 
     async def _forecast(self, state: _State, now: datetime) -> list[Reading]:

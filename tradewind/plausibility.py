@@ -137,8 +137,8 @@ def _judge_times(reading: Reading, now: datetime, limits: GateLimits) -> Judgeme
             Verdict.BAD_INTERVAL, f"an interval of {length} is longer than {limits.longest_interval}, the longest taken"
         )
     ahead = limits.forecast_horizon if reading.kind is ReadingKind.FORECAST else limits.clock_skew
-    latest = max(reading.valid_from - ahead, reading.published_at - limits.clock_skew)
-    if latest > now:
+    # Added to now, never taken from what was said: that may lie at an end of the calendar.
+    if reading.valid_from > now + ahead or reading.published_at > now + limits.clock_skew:
         early = max(reading.valid_from, reading.published_at) - now
         return Judgement(
             Verdict.FROM_FUTURE, f"{early} ahead of our clock ({reading.kind.value}): is the publisher's clock right?"

@@ -111,6 +111,10 @@ async def service_is_connected(service: CarbonService) -> None:
 
 async def test_bad_messages_stop_nothing_and_leave_a_trace(migrated_url: str, broker: str, unique_zone: str) -> None:
     bad = [b"", b"0", b"nan", b"-1", b"99999", b"\xff\xfe", b"{", b"[]", b'{"intensity_g_per_kwh": "x"}', b"x" * 9_000]
+    bad += [
+        b'{"intensity_g_per_kwh": 200, "valid_from": "%s"}' % time
+        for time in (b"0001-01-01T00:00Z", b"9999-12-31T23:59Z")
+    ]
     async with (
         carbon_service(migrated_url, broker) as service,
         stub_of(service) as stub,
@@ -124,7 +128,7 @@ async def test_bad_messages_stop_nothing_and_leave_a_trace(migrated_url: str, br
         zones = await stub.ListZones(carbon_pb2.ListZonesRequest())
     assert len(response.quarantined) == len(bad)
     assert {row.reason for row in response.quarantined} == {
-        *("blank", "zero", "not_finite", "out_of_bounds", "not_a_reading", "too_large"),
+        *("blank", "zero", "not_finite", "out_of_bounds", "not_a_reading", "too_large", "too_old", "from_future"),
     }
     (zone,) = (each for each in zones.zones if each.zone == unique_zone)
     assert (zone.readings, zone.quarantined, zone.stale) == (1, len(bad), False)

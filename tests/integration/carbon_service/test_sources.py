@@ -432,6 +432,19 @@ async def test_a_source_that_answers_only_of_long_ago_has_failed(provider: Any, 
     await source.close()
 
 
+async def test_an_interval_at_the_end_of_the_calendar_stops_nothing(provider: Any, answers: Any, zone: Zone) -> None:
+    begin = zone.now.replace(minute=0, second=0, microsecond=0)
+    endless = {"from": f"{begin:%Y-%m-%dT%H:%MZ}", "to": "9999-12-31T23:59Z", "intensity": {"actual": 200}}
+    ancient = {"from": "0001-01-01T00:00Z", "to": "0001-01-01T00:30Z", "intensity": {"forecast": 200}}
+    provider.answer = lambda _asked: answers({"data": [endless, ancient]})
+    source = Neso(url=provider.url, limits=QUICK)
+    await Polling("GB", [(source, True)], zone.intake, zone.library, zone.healths, zone.clock).poll()
+    assert await zone.stored() == []
+    held, _ = await zone.library.list_quarantined("GB", None, 10)
+    assert {each.reason for each in held} == {"bad_interval", "too_old"}
+    await source.close()
+
+
 async def test_a_source_that_keeps_failing_is_asked_less_and_less(provider: Any, answers: Any, zone: Zone) -> None:
     provider.answer = lambda _asked: answers(status=404)
     source = Neso(url=provider.url, limits=QUICK)

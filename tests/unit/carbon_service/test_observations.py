@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_service.observations import MAX_PAYLOAD_BYTES, NO_ZONE, Claim, Reason, excerpt_of, parse_observation
+from tradewind.plausibility import GateLimits, Verdict, judge_alone
 from tradewind.readings import ReadingKind, Signal
 
 NOW = datetime(2026, 6, 1, 12, 0, 3, tzinfo=UTC)
@@ -145,3 +146,31 @@ def test_any_object_is_a_claim_and_nothing_missing_is_zero(mapping: dict[str, ob
     claim = parse(json.dumps(mapping))
     if claim.reading is not None and claim.reading.intensity_g_per_kwh == 0:
         assert mapping["intensity_g_per_kwh"] is not None
+
+
+times = st.datetimes(timezones=st.just(UTC)) | st.sampled_from([datetime.min, datetime.max])
+
+
+@given(st.dictionaries(st.sampled_from(["valid_from", "valid_to", "published_at", "recorded_at"]), times))
+def test_any_times_are_a_claim_that_the_gate_can_judge(said: dict[str, datetime]) -> None:
+    spelled = {name: moment.replace(tzinfo=None).isoformat() + "Z" for name, moment in said.items()}
+    reading = parse(json.dumps({"intensity_g_per_kwh": 200} | spelled)).reading
+    assert reading is not None
+    assert judge_alone(reading, NOW, GateLimits()).verdict in {
+        *(Verdict.ACCEPTED, Verdict.BAD_INTERVAL, Verdict.FROM_FUTURE, Verdict.TOO_OLD)
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "moment", "verdict"),
+    [
+        ("valid_from", "9999-12-31T23:30:00Z", Verdict.FROM_FUTURE),
+        ("valid_from", "0001-01-01T00:00:00Z", Verdict.TOO_OLD),
+        ("published_at", "9999-12-31T23:59:59Z", Verdict.FROM_FUTURE),
+        ("published_at", "0001-01-01T00:00:00Z", Verdict.ACCEPTED),
+    ],
+)
+def test_the_ends_of_the_calendar_are_named(field: str, moment: str, verdict: Verdict) -> None:
+    reading = parse(json.dumps({"intensity_g_per_kwh": 200, field: moment})).reading
+    assert reading is not None
+    assert judge_alone(reading, NOW, GateLimits()).verdict is verdict
