@@ -334,14 +334,26 @@ class Keeper:
             return gate
         for reading in queries.best_since(connection, name, signal, newest - limits.history):
             gate.remember(reading)
-        q = quarantine.c
-        held = select(q.reading).where(
-            q.zone == name, q.reason == Verdict.JUMP.value, q.released_at.is_(None), q.valid_from > newest
-        )
-        readings = [from_json(text) for text in connection.execute(held).scalars() if text is not None]
-        for reading in held_in_order([reading for reading in readings if reading.signal is signal]):
+        for reading in self._still_held(connection, name, signal, newest):
             gate.hold(reading)
         return gate
+
+    def _still_held(self, connection: Connection, name: str, signal: Signal, newest: datetime) -> list[Reading]:
+        """Jumps that no value has ended: a forecast ends only a forecast's."""
+        measured = queries.newest_start(connection, name, signal, newest, forecasts=False)
+        q = quarantine.c
+        held = select(q.reading).where(q.zone == name, q.reason == Verdict.JUMP.value, q.released_at.is_(None))
+        if measured is not None:
+            held = held.where(q.valid_from > measured)
+        readings = [from_json(text) for text in connection.execute(held).scalars() if text is not None]
+        return held_in_order(
+            [
+                reading
+                for reading in readings
+                if reading.signal is signal
+                and (reading.kind is not ReadingKind.FORECAST or reading.valid_from > newest)
+            ]
+        )
 
     def _retained_of(self, name: str, zone: _Zone, now: datetime) -> list[Announcement]:
         announcements = []

@@ -83,10 +83,14 @@ def best_since(connection: Connection, zone: str, signal: Signal, since: datetim
     return best_per_interval(reading_of(row) for row in connection.execute(query))
 
 
-def newest_start(connection: Connection, zone: str, signal: Signal, until: datetime) -> datetime | None:
-    """The beginning of the zone's newest interval that began by `until`."""
+def newest_start(
+    connection: Connection, zone: str, signal: Signal, until: datetime, *, forecasts: bool = True
+) -> datetime | None:
+    """The beginning of the zone's newest interval that began by `until`; without `forecasts`, of what is none."""
     c = readings.c
     query = select(c.valid_from).where(c.zone == zone, c.signal == signal.value, c.valid_from <= until)
+    if not forecasts:
+        query = query.where(c.kind != ReadingKind.FORECAST.value)
     return connection.execute(query.order_by(c.valid_from.desc()).limit(1)).scalar_one_or_none()
 
 

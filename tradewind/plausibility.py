@@ -155,6 +155,8 @@ class Gate:
         self.limits = limits
         self._times: list[float] = []
         self._values: dict[float, float] = {}
+        self._forecasts: set[float] = set()
+        """Moments of which nothing but a forecast has passed."""
         self._excesses: dict[float, float] = {}
         """Logarithm of how far an accepted value went beyond the recent ones, where it did."""
         self._steps: dict[float, float] = {}
@@ -245,7 +247,11 @@ class Gate:
         return Judgement(Verdict.JUMP, why, dropped=tuple(others))
 
     def _agreeing(self, reading: Reading) -> tuple[list[Reading], list[Reading]]:
-        """Held readings of other intervals near the new one in value and time, and those that are not."""
+        """Held readings of other intervals near the new one in value and time, and those that are not.
+
+        A provider that is asked again repeats its glitches alone, without the normal values between them: those are
+        looked for, so that several glitches are not taken for one that lasts.
+        """
         agreeing: list[Reading] = []
         others: list[Reading] = []
         value, reach = reading.intensity_g_per_kwh, self.limits.recent
@@ -254,14 +260,30 @@ class Gate:
                 continue
             near = abs(math.log(held.intensity_g_per_kwh / value)) <= math.log(self.limits.least_factor)
             soon = abs(held.valid_from - reading.valid_from) <= reach
-            (agreeing if near and soon else others).append(held)
+            (agreeing if near and soon and not self._interrupted(held, reading) else others).append(held)
         return agreeing, others
 
+    def _interrupted(self, held: Reading, reading: Reading) -> bool:
+        """True when a value passed between the two, of a time that nothing held back speaks for."""
+        first, last = sorted((held.valid_from.timestamp(), reading.valid_from.timestamp()))
+        between = self._times[bisect_right(self._times, first) : bisect_left(self._times, last)]
+        if held.kind is not ReadingKind.FORECAST:
+            between = [moment for moment in between if moment not in self._forecasts]
+        run = [(each.valid_from.timestamp(), each.valid_to.timestamp()) for each in (*self._held, reading)]
+        return any(not any(begin <= moment < end for begin, end in run) for moment in between)
+
     def _drop_passed(self, reading: Reading) -> tuple[Reading, ...]:
-        """A normal value after held ones ends their run: they did not last."""
-        dropped = tuple(held for held in self._held if held.valid_from <= reading.valid_from)
+        """A normal value after held ones ends their run: they did not last. What is forecast ends only a forecast's."""
+        if not self._held:
+            return ()
+        measured = reading.kind is not ReadingKind.FORECAST
+        dropped = tuple(
+            held
+            for held in self._held
+            if held.valid_from <= reading.valid_from and (measured or held.kind is ReadingKind.FORECAST)
+        )
         if dropped:
-            self._held = [held for held in self._held if held.valid_from > reading.valid_from]
+            self._held = [held for held in self._held if held not in dropped]
         return dropped
 
     def _remember(self, reading: Reading, distance: _Distance) -> None:
@@ -271,6 +293,10 @@ class Gate:
                 insort(self._times, moment)
             else:
                 self._times.append(moment)
+            if reading.kind is ReadingKind.FORECAST:
+                self._forecasts.add(moment)
+        elif reading.kind is not ReadingKind.FORECAST:
+            self._forecasts.discard(moment)
         self._values[moment] = reading.intensity_g_per_kwh
         if len(self._times) >= self.limits.settled_after:
             if distance.excess > 0.0:
@@ -284,6 +310,7 @@ class Gate:
         if expired:
             for moment in self._times[:expired]:
                 del self._values[moment]
+                self._forecasts.discard(moment)
                 self._excesses.pop(moment, None)
                 self._steps.pop(moment, None)
             del self._times[:expired]

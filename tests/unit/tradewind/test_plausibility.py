@@ -129,6 +129,40 @@ def test_the_same_interval_said_again_is_not_a_second_period() -> None:
     assert [gate.judge(glitch, glitch.valid_to).verdict for _ in range(5)] == [Verdict.JUMP] * 5
 
 
+def test_several_glitches_said_again_without_what_lies_between_are_not_one_that_lasts() -> None:
+    values = [*CALM, 45.0, 200.0, 46.0, 200.0, 45.0, 200.0]
+    gate = Gate(GateLimits())
+    for period, value in enumerate(values):
+        gate.judge(said(value, period), said(value, period).valid_to)
+    for _ in range(3):
+        for period in (48, 50, 52):
+            judgement = gate.judge(said(values[period], period), said(0, 54).valid_to)
+            assert judgement.verdict is Verdict.JUMP
+            assert not judgement.released
+
+
+def test_a_forecast_does_not_end_what_is_measured() -> None:
+    """A publisher's new level lasts, whatever a provider of the same zone forecasts meanwhile."""
+    gate = Gate(GateLimits())
+    for period, value in enumerate(CALM):
+        gate.judge(said(value, period), said(value, period).valid_to)
+    verdicts = []
+    for period in (48, 50, 52):
+        verdicts.append(gate.judge(said(45.0, period), said(45.0, period).valid_to).verdict)
+        for ahead in range(period, period + 4):
+            assert gate.judge(said(200.0, ahead, ReadingKind.FORECAST), said(0, ahead).valid_to).accepted
+    assert verdicts == [Verdict.JUMP, Verdict.JUMP, Verdict.ACCEPTED]
+
+
+def test_what_is_measured_ends_a_forecasts_jump() -> None:
+    gate = Gate(GateLimits())
+    for period, value in enumerate(CALM):
+        gate.judge(said(value, period), said(value, period).valid_to)
+    glitch = said(20.0, 50, ReadingKind.FORECAST)
+    assert not gate.judge(glitch, glitch.valid_to).accepted
+    assert gate.judge(said(200.0, 51), said(200.0, 51).valid_to).dropped == (glitch,)
+
+
 def test_history_teaches_how_far_values_go() -> None:
     """A zone that was seen to swing tenfold is believed when it does so again within the week."""
     quiet = [400.0 + period % 7 for period in range(60)]
