@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -66,8 +66,11 @@ class Claim:
 
     @property
     def digest(self) -> str:
-        """The same claim has the same digest, however often it is delivered."""
-        content = self.excerpt if self.reading is None else to_json(self.reading)
+        """The same claim has the same digest, however often it is delivered, and whenever it was published."""
+        # A provider repeats itself at every poll, and NESO says no time of publication: it is that of the poll.
+        reading = self.reading
+        timeless = None if reading is None else replace(reading, published_at=reading.valid_from, revision=0)
+        content = self.excerpt if timeless is None else to_json(timeless)
         return hashlib.sha256(f"{self.zone}\n{self.source}\n{self.reason}\n{content}".encode()).hexdigest()
 
 

@@ -54,17 +54,16 @@ def put_in_quarantine(connection: Connection, claims: Iterable[tuple[Claim, str,
     """Keeps claims with the reason and the sentence why; one that is there already is counted again."""
     rows: dict[str, dict[str, Any]] = {}
     for claim, reason, explanation in claims:
-        row = rows.get(claim.digest)
-        if row is not None:
-            row["times"] += 1
-        else:
-            rows[claim.digest] = _quarantine_row(claim, reason, explanation, now)
+        known = rows.get(claim.digest)
+        rows[claim.digest] = row = _quarantine_row(claim, reason, explanation, now)
+        row["times"] += 0 if known is None else known["times"]
     if rows:
         statement = insert_into(quarantine, connection)
         again = {
             "last_at": statement.excluded["last_at"],
             "times": quarantine.c.times + statement.excluded["times"],
-            "explanation": statement.excluded["explanation"],
+            # As the gate does, the latest version is kept: it is the one that may be believed after all.
+            **{name: statement.excluded[name] for name in ("explanation", "excerpt", "reading")},
         }
         connection.execute(statement.on_conflict_do_update(index_elements=["digest"], set_=again), list(rows.values()))
 

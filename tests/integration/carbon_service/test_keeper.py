@@ -255,6 +255,43 @@ def test_what_is_no_reading_is_quarantined_once_and_counted(engine: sa.Engine) -
     assert stored(engine) == []
 
 
+def test_a_provider_that_repeats_its_glitches_is_not_believed_and_fills_no_quarantine(engine: sa.Engine) -> None:
+    """Every answer says the last day again, as published just now; what is stored already is left out of it."""
+    keeper = Keeper(engine, Rules())
+    calm(keeper)
+    values = [45, 210, 0, 210, 46, 210, 45, 210]
+    take(keeper, *(said(value, period) for period, value in enumerate(values, -8)))
+    for version in (1, 2, 3):
+        glitches = [said(value, period, version=version) for period, value in enumerate(values, -8) if value != 210]
+        assert not any(outcome.accepted for outcome in take(keeper, *glitches).outcomes)
+    with reading(engine) as connection:
+        rows = queries.list_quarantined(connection, ZONE, None, 100)
+    assert [row.times for row in rows] == [4, 4, 4, 4]
+
+
+def test_a_held_version_said_again_is_the_one_that_is_released(engine: sa.Engine) -> None:
+    keeper = Keeper(engine, Rules())
+    calm(keeper)
+    take(keeper, said(45, -8), said(46, -7))
+    again = [said(45, -8, version=1), said(46, -7, version=1)]
+    take(keeper, *again)
+    keeper = Keeper(engine, Rules())
+    take(keeper, said(47, -6))
+    assert stored(engine)[-3:-1] == again
+    with reading(engine) as connection:
+        rows = queries.list_quarantined(connection, ZONE, None, 100)
+    assert [(row.times, row.released_at is not None) for row in rows] == [(2, True), (2, True)]
+
+
+def test_a_forecast_ends_no_run_of_measured_values_across_a_restart(engine: sa.Engine) -> None:
+    keeper = Keeper(engine, Rules())
+    calm(keeper)
+    take(keeper, said(45, -8), said(46, -7), said(210, -6, kind=ReadingKind.FORECAST))
+    keeper = Keeper(engine, Rules())
+    assert take(keeper, said(47, -6)).outcomes[0].accepted
+    assert [each.intensity_g_per_kwh for each in stored(engine) if each.kind is ReadingKind.ACTUAL][-3:] == [45, 46, 47]
+
+
 def test_only_listed_publishers_are_believed(engine: sa.Engine) -> None:
     keeper = Keeper(engine, Rules(file=ZonesFile(publishers={"roof": PublisherEntry(zones=("home",))})))
     assert observe(keeper, b"200", zone="home").outcomes[0].accepted
