@@ -148,7 +148,8 @@ def test_any_object_is_a_claim_and_nothing_missing_is_zero(mapping: dict[str, ob
         assert mapping["intensity_g_per_kwh"] is not None
 
 
-times = st.datetimes(timezones=st.just(UTC)) | st.sampled_from([datetime.min, datetime.max])
+ENDS = [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)]
+times = st.datetimes(timezones=st.just(UTC)) | st.sampled_from(ENDS)
 
 
 @given(st.dictionaries(st.sampled_from(["valid_from", "valid_to", "published_at", "recorded_at"]), times))
