@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Insert, delete, func, select, update
+from sqlalchemy import Connection, Insert, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from carbon_service.announcements import Announcement
@@ -125,9 +125,11 @@ def forget_older(connection: Connection, oldest: datetime, most_quarantined: int
     connection.execute(delete(readings).where(readings.c.valid_from < oldest))
     connection.execute(delete(versions).where(versions.c.valid_from < oldest))
     connection.execute(delete(quarantine).where(quarantine.c.last_at < oldest))
-    newest = connection.execute(select(func.max(quarantine.c.id))).scalar_one_or_none()
-    if newest is not None:
-        connection.execute(delete(quarantine).where(quarantine.c.id <= newest - most_quarantined))
+    # Counted, not reckoned from the newest id: on Postgres a row that is only counted again uses up an id, too.
+    ids = select(quarantine.c.id).order_by(quarantine.c.id.desc()).offset(most_quarantined).limit(1)
+    surplus = connection.execute(ids).scalar_one_or_none()
+    if surplus is not None:
+        connection.execute(delete(quarantine).where(quarantine.c.id <= surplus))
 
 
 def replay_start(connection: Connection, zone: str, fingerprint: str) -> datetime | None:

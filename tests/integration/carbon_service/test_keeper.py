@@ -335,6 +335,16 @@ def test_what_is_older_than_the_retention_goes(engine: sa.Engine) -> None:
         assert connection.execute(sa.select(sa.func.count()).select_from(store.versions)).scalar_one() == 0
 
 
+def test_what_is_said_again_and_again_pushes_nothing_out_of_the_quarantine(engine: sa.Engine) -> None:
+    keeper = Keeper(engine, Rules())
+    for payload in [b"the one to be found", *[b"nan "] * 20, b"the last"]:
+        observe(keeper, payload)
+    keeper.forget_older(NOON - HALF_HOUR, most_quarantined=10)
+    with reading(engine) as connection:
+        rows = queries.list_quarantined(connection, "", None, 10)
+    assert {row.excerpt for row in rows} == {"the one to be found", "nan ", "the last"}
+
+
 def test_pages_cover_everything_once(engine: sa.Engine) -> None:
     keeper = Keeper(engine, Rules())
     every = [
