@@ -15,6 +15,8 @@ from tradewind.errors import StartupError
 PREFIX = "TRADEWIND_"
 SECTIONS = ("CARBON_", "SELECTOR_", "PROXY_", "PROFILER_")
 """Each service reads the keys of its own section and the common ones; the sections of others are not its concern."""
+COMMAND_LINE = frozenset({"TRADEWIND_CARBON_ADDRESS", "TRADEWIND_REPORT_PROXY"})
+"""What the `tradewind` command alone reads: an operator has them in the same environment as a service's settings."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -110,5 +112,7 @@ def unknown_keys(kind: type[BaseSettings], environment: Mapping[str, str]) -> li
     own = {section for section in SECTIONS if any(key.startswith(PREFIX + section) for key in known)}
     others = tuple(PREFIX + section for section in SECTIONS if section not in own)
     return sorted(
-        key for key in environment if key.startswith(PREFIX) and key not in known and not key.startswith(others)
+        key
+        for key in environment
+        if key.startswith(PREFIX) and key not in known | COMMAND_LINE and not key.startswith(others)
     )

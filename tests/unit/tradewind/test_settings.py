@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 import pytest
+import typer
 
+from carbon_service.settings import CarbonSettings
+from tradewind.cli import app
 from tradewind.errors import StartupError
-from tradewind.settings import CommonSettings, Duration, read_settings
+from tradewind.settings import CommonSettings, Duration, read_settings, unknown_keys
 
 
 class ExampleSettings(CommonSettings):
@@ -40,6 +43,13 @@ def test_an_unknown_key_is_named_with_the_nearest(monkeypatch: pytest.MonkeyPatc
 def test_the_keys_of_other_services_are_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADEWIND_PROXY_ZONE", "GB-SWE")
     assert read_settings(ExampleSettings).selector_window == timedelta(hours=24)
+
+
+def test_what_the_command_line_reads_is_not_unknown_to_a_service() -> None:
+    commands = typer.main.get_command(app).commands.values()  # type: ignore[attr-defined]
+    names = {parameter.envvar for command in commands for parameter in command.params if parameter.envvar}
+    assert {"TRADEWIND_CARBON_ADDRESS", "TRADEWIND_DATABASE_URL"} <= names
+    assert unknown_keys(CarbonSettings, dict.fromkeys(names, "x")) == []
 
 
 @pytest.mark.parametrize("text", ["a while", "90", "24 parsecs"])
