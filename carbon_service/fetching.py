@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from carbon_service.settings import CarbonSettings
 from carbon_service.sources.registry import open_source
+from carbon_service.sources.http import Refused
 from carbon_service.sources.source import Source, SourceError
 from tradewind.errors import InvalidInput, NotReady, TradewindError
 from tradewind.readings import Reading, check_zone, format_time, parse_time
@@ -89,6 +90,8 @@ async def _patiently(source: Source, zone: str, start: datetime, end: datetime, 
     for failures in range(1, MOST_FAILURES + 1):
         try:
             return await source.history(zone, start, end)
+        except Refused as error:
+            raise NotReady(str(error)) from error
         except SourceError as error:
             if failures == MOST_FAILURES:
                 raise NotReady(f"{error}; what there is so far is kept: run the same command again to go on") from error
@@ -132,6 +135,8 @@ def command(
         raise InvalidInput("--to is not after --from: swap them")
     if output.exists():
         raise InvalidInput(f"{output} is there already: name another file, or move it away")
+    if not output.parent.is_dir():
+        raise InvalidInput(f"{output.parent} is not a folder: make it, or name another file")
     stamina.instrumentation.set_on_retry_hooks([])
     rows = asyncio.run(_fetch_with_progress(source, check_zone(zone), area, url, span, output))
     Console(stderr=True).print(f"{output}: {rows} readings of {zone}", soft_wrap=True)
@@ -144,7 +149,8 @@ async def _fetch_with_progress(
     source = open_source(provider, zone, area, url, read_settings(CarbonSettings).keys())
     deepest = source.traits.deepest_history
     if deepest is not None and start < datetime.now(UTC) - deepest:
-        raise InvalidInput(f"--from: {source.name} gives only the last {deepest} of history")
+        hours = deepest.total_seconds() / 3600
+        raise InvalidInput(f"--from: {source.name} gives only the last {hours:g} hours of history")
     columns = TextColumn(zone), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn()
     try:
         with Progress(*columns, console=Console(stderr=True)) as bar:

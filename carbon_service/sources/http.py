@@ -142,7 +142,9 @@ class Api:
             raise SourceError(f"{self._provider} asks to be left alone (status {status})", wait)
         if status >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise _Transient(f"{self._provider} has a problem of its own (status {status})")
-        raise SourceError(f"{self._provider} does not give this (status {status}): check the zone's area")
+        if httpx.codes.is_redirect(status):
+            raise Refused(f"{self._provider} has moved elsewhere (status {status}): give its new address as the url")
+        raise Refused(f"{self._provider} does not give this (status {status}): check the zone's area")
 
     def _parse(self, body: bytes) -> Any:
         try:
@@ -151,7 +153,11 @@ class Api:
             raise SourceError(f"{self._provider} answered with something that is not JSON") from error
 
 
-class AccessDenied(SourceError):
+class Refused(SourceError):
+    """The provider understood what was asked, and does not give it: it helps to ask for something else, not again."""
+
+
+class AccessDenied(Refused):
     """The key or token is not accepted; a token may be renewed."""
 
 

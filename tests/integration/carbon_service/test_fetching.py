@@ -59,7 +59,7 @@ async def test_an_interrupted_fetch_goes_on_where_it_was(provider: Any, answers:
     provider.answer = lambda asked: answers(june(asked))
     await fetch(source, "GB-SWE", START, END, whole)
     asked = len(provider.asked)
-    provider.answer = lambda each: answers(june(each)) if len(provider.asked) == asked + 1 else answers(status=404)
+    provider.answer = lambda each: answers(june(each)) if len(provider.asked) == asked + 1 else answers(status=503)
     with pytest.raises(NotReady, match="run the same command again"):
         await fetch(source, "GB-SWE", START, END, path, pause_s=0.001)
     part = tmp_path / "june.csv.part"
@@ -80,6 +80,21 @@ async def test_a_span_without_readings_leaves_no_file(provider: Any, answers: An
         await fetch(source, "GB-SWE", START, START + HALF_HOUR, tmp_path / "june.csv")
     await source.close()
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(401, "refuses the key"), (404, "check the zone's area"), (301, "give its new address")]
+)
+async def test_what_is_refused_is_not_asked_for_again(
+    provider: Any, answers: Any, tmp_path: Path, status: int, words: str
+) -> None:
+    provider.answer = lambda _asked: answers({}, status=status)
+    source = Neso(11, provider.url, QUICK)
+    with pytest.raises(NotReady, match=words) as raised:
+        await fetch(source, "GB-SWE", START, END, tmp_path / "june.csv")
+    assert "run the same command again" not in str(raised.value)
+    assert len(provider.asked) == 1
+    await source.close()
 
 
 def test_somebody_elses_file_is_not_continued(tmp_path: Path) -> None:
@@ -136,5 +151,7 @@ async def test_the_command(provider: Any, answers: Any, tmp_path: Path) -> None:
     assert "96 readings of GB-SWE" in output
     with pytest.raises(InvalidInput, match="is there already"):
         command("GB-SWE", "2023-06-01", "2023-06-03", path)
+    with pytest.raises(InvalidInput, match="is not a folder: make it"):
+        command("GB-SWE", "2023-06-01", "2023-06-03", tmp_path / "nowhere" / "june.csv")
     with pytest.raises(InvalidInput, match="swap them"):
         command("GB-SWE", "2023-06-03", "2023-06-01", tmp_path / "other.csv")
