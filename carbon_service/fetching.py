@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from carbon_service.settings import CarbonSettings
-from carbon_service.sources.registry import open_source
 from carbon_service.sources.http import Refused
+from carbon_service.sources.registry import open_source
 from carbon_service.sources.source import Source, SourceError
 from tradewind.errors import InvalidInput, NotReady, TradewindError
 from tradewind.readings import Reading, check_zone, format_time, parse_time

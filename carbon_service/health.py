@@ -1,6 +1,6 @@
 """How does each source do? Kept by those who ask the sources, shown to those who ask the service."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -33,12 +33,12 @@ class SourceHealths:
         """A source that will be asked."""
         self._set(SourceHealth(zone, source))
 
-    def succeeded(self, zone: str, source: str, now: datetime) -> None:
-        """The source answered, and is the one in use."""
+    def succeeded(self, zone: str, source: str, now: datetime, instead_of: Collection[str] = ()) -> None:
+        """The source answered, and is the one in use, instead of the others of its signal."""
+        known = self._healths[zone, source]
+        self._set(replace(known, healthy=True, in_use=True, last_success=now, problem=""))
         for each in self.of_zone(zone):
-            if each.source == source:
-                self._set(replace(each, healthy=True, in_use=True, last_success=now, problem=""))
-            elif each.in_use:
+            if each.source in instead_of and each.source != source and each.in_use:
                 self._set(replace(each, in_use=False))
 
     def failed(self, zone: str, source: str, now: datetime, problem: str) -> None:

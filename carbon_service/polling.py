@@ -50,7 +50,7 @@ class _State:
 
 
 class Polling:
-    """Follows the sources of one zone."""
+    """Follows the sources of one zone that give the same signal: they stand in for one another."""
 
     def __init__(
         self,
@@ -151,7 +151,8 @@ class Polling:
         if state.failures:
             log.info("source is back", zone=self._zone, source=state.source.name)
         state.failures, state.not_before, state.problem = 0, None, ""
-        self._healths.succeeded(self._zone, state.source.name, now)
+        names = [each.source.name for each in self._states]
+        self._healths.succeeded(self._zone, state.source.name, now, instead_of=names)
 
     def _note_failure(self, state: _State, error: SourceError, now: datetime) -> None:
         if str(error) != state.problem:

@@ -1,8 +1,8 @@
 """The carbon service, wired: sources and edge to intake, intake to store, store to bus and gRPC."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ from tradewind import topics
 from tradewind.bus import Bus, broker_address
 from tradewind.database import open_engine, require_migrated
 from tradewind.logs import get_logger
+from tradewind.readings import Signal
 from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
 from tradewind.serving import Server, serve_metrics
 
@@ -39,6 +40,8 @@ log = get_logger(__name__)
 SERVICE = "carbon_service"
 NAMES = [carbon_pb2.DESCRIPTOR.services_by_name["Carbon"].full_name]
 GRACE_S = 3.0
+ANSWER_TAKES = timedelta(minutes=5)
+"""The longest that a provider's answer is on its way to the gate, with every attempt."""
 
 
 class CarbonService:
@@ -83,9 +86,12 @@ class CarbonService:
         if replay is not None:
             await self._begin_replay(replay, keeper, intake)
         board.put(await self._writer(keeper.load, clock()), clock())
-        limits = PollLimits(backfill=settings.carbon_backfill)
         for zone, of_zone in sources.items():
-            self._run(Polling(zone, of_zone, intake, library, healths, clock, limits).run())
+            # What is older than what is kept would only fill the quarantine, also if it gets so on its way.
+            kept = rules.gate_limits(zone).oldest - ANSWER_TAKES
+            limits = PollLimits(backfill=min(settings.carbon_backfill, kept))
+            for of_signal in by_signal(zone, of_zone, rules.signal(zone)):
+                self._run(Polling(zone, of_signal, intake, library, healths, clock, limits).run())
         self._run(announcer.run())
         self._run(take_observations(self.bus, intake, rules, clock))
         self._run(follow_time(board, intake, clock))
@@ -161,3 +167,18 @@ class CarbonService:
         healths.on_change(show)
         for each in healths.every():
             show(each)
+
+
+def by_signal(zone: str, sources: Sequence[tuple[Source, bool]], announced: Signal) -> list[list[tuple[Source, bool]]]:
+    """The sources by what they give: a marginal one is no substitute for an average one, and is asked beside it."""
+    groups: dict[Signal, list[tuple[Source, bool]]] = {}
+    for each in sources:
+        groups.setdefault(each[0].signal, []).append(each)
+    if announced not in groups:
+        log.warning(
+            "no source gives the signal that the zone announces: set its signal in the zones file",
+            zone=zone,
+            announces=announced.value,
+            sources=[source.name for source, _ in sources],
+        )
+    return list(groups.values())

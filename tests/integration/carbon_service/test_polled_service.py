@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -129,3 +130,62 @@ async def with_forecasts(stub: Any) -> set[str]:
         if each.HasField("current")
         and len((await stub.GetForecast(carbon_pb2.GetForecastRequest(zone=each.zone))).readings) > 10
     }
+
+
+async def test_marginal_is_asked_beside_average_and_nothing_older_than_is_kept(
+    migrated_url: str,
+    broker: str,
+    unique_zone: str,
+    provider: Any,
+    answers: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def answer(asked: Any) -> Any:
+        if asked.path == "/login":
+            return answers({"token": "t"})
+        if asked.path.startswith("/intensity"):
+            return answers(neso_answer(asked.path))
+        return answers(watttime_answer(asked.path, asked.query))
+
+    provider.answer = answer
+    watttime = {"provider": "watttime", "area": "X", "url": provider.url}
+    path = tmp_path / "zones.yaml"
+    zones = {"GB": {"sources": [{"provider": "neso", "url": provider.url}, watttime]}, "US": {"sources": [watttime]}}
+    path.write_text(yaml.safe_dump({"zones": zones}))
+    settings = CarbonSettings(
+        database_url=migrated_url,
+        broker_url=broker,
+        carbon_listen="127.0.0.1:0",
+        carbon_client_id=unique_zone,
+        carbon_zones_file=path,
+        carbon_retention=timedelta(hours=12),
+        carbon_watttime_user="user",
+        carbon_watttime_password="password",  # noqa: S106 -- of a provider that is this test's own
+    )
+    async with (
+        CarbonService(settings) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
+        asyncio.timeout(60),
+    ):
+        stub = carbon_pb2_grpc.CarbonStub(channel)
+        used: list[bool] = []
+        while used != [True, True]:
+            await asyncio.sleep(0.05)
+            (zone,) = [
+                each for each in (await stub.ListZones(carbon_pb2.ListZonesRequest())).zones if each.zone == "GB"
+            ]
+            used = [each.in_use for each in zone.source_health]
+        signals = [
+            reading_from_wire(
+                (await stub.GetIntensity(carbon_pb2.GetIntensityRequest(zone="GB", signal=signal))).reading
+            ).signal
+            for signal in (types_pb2.SIGNAL_UNSPECIFIED, types_pb2.SIGNAL_AVERAGE, types_pb2.SIGNAL_MARGINAL)
+        ]
+        held = await stub.ListQuarantined(carbon_pb2.ListQuarantinedRequest())
+    assert signals == [Signal.AVERAGE, Signal.AVERAGE, Signal.MARGINAL]
+    assert list(held.quarantined) == []
+    log = capsys.readouterr()
+    told = [line for line in (log.out + log.err).splitlines() if "no source gives the signal" in line]
+    assert len(told) == 1
+    assert "US" in told[0]
