@@ -14,8 +14,9 @@ def text(value: str) -> bytes:
 
 
 def packet(kind: int, body: bytes) -> bytes:
-    """A packet of less than 128 bytes: what a reading needs."""
-    return bytes([kind, len(body)]) + body
+    """A packet of less than 16 384 bytes: far more than a reading needs."""
+    low, high = len(body) % 128, len(body) // 128
+    return bytes([kind, low | 128, high] if high else [kind, low]) + body
 
 
 def say(host: str, port: int, user: str, password: str, zone: str, value: str) -> None:
@@ -23,7 +24,7 @@ def say(host: str, port: int, user: str, password: str, zone: str, value: str) -
     connection = socket.create_connection((host, port), 10)
     flags, keepalive = b"\x04\xc2", b"\x00\x3c"  # Version 3.1.1; a user, a password, a clean session.
     connection.sendall(packet(0x10, text("MQTT") + flags + keepalive + text(user) + text(user) + text(password)))
-    if connection.recv(4)[3] != 0:
+    if connection.recv(4)[3:] != b"\x00":
         raise SystemExit("the broker refuses the login")
     connection.sendall(packet(0x32, text(f"carbon/v1/observations/{user}/{zone}") + b"\x00\x01" + value.encode()))
     connection.recv(4)
@@ -32,5 +33,7 @@ def say(host: str, port: int, user: str, password: str, zone: str, value: str) -
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 7:
+        raise SystemExit("meter.py HOST PORT USER PASSWORD ZONE VALUE")
     host, port, *rest = sys.argv[1:]
     say(host, int(port), *rest)

@@ -61,6 +61,9 @@ class Deployment:
                 await asyncio.sleep(0.02)
 
 
+LONG_NAME = "a-meter-whose-name-is-as-long-as-the-name-of-a-publisher-may-be."
+
+
 def make_credentials(directory: Path, *publishers: str) -> None:
     subprocess.run([str(DEPLOY / "credentials.sh"), str(directory), "localhost", *publishers], check=True)
 
@@ -69,7 +72,7 @@ def make_credentials(directory: Path, *publishers: str) -> None:
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     directory = tmp_path_factory.mktemp("mosquitto")
     credentials = directory / "credentials"
-    make_credentials(credentials, "roof", "cellar")
+    make_credentials(credentials, "roof", "cellar", LONG_NAME)
     (directory / "data").mkdir()
     ports = free_ports(3)
     text = (DEPLOY / "mosquitto.conf").read_text()
@@ -212,6 +215,12 @@ async def test_the_microcontrollers_example(deployment: Deployment, migrated_url
         assert await process.wait() == 0
         assert (await reading_of(service, unique_zone)).intensity_g_per_kwh == 212.5
         process = await asyncio.create_subprocess_exec(
+            *program, LONG_NAME, deployment.password(LONG_NAME), unique_zone, "213.5"
+        )
+        assert await process.wait() == 0
+        while (await reading_of(service, unique_zone)).source != f"edge:{LONG_NAME}":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        process = await asyncio.create_subprocess_exec(
             *program, "roof", "a guess", unique_zone, "1", stderr=asyncio.subprocess.PIPE
         )
         assert b"refuses the login" in (await process.communicate())[1]
@@ -227,12 +236,13 @@ async def test_the_command_signs_in_as_its_user(deployment: Deployment, migrated
                 "publish",
                 "--zone",
                 unique_zone,
-                "212.5",
+                "212.512345",
             ),
             env={**os.environ, "TRADEWIND_BROKER_URL": deployment.url("roof")},
         )
         assert await process.wait() == 0
-        assert (await reading_of(service, unique_zone)).source == "edge:roof"
+        reading = await reading_of(service, unique_zone)
+        assert (reading.source, reading.intensity_g_per_kwh) == ("edge:roof", 212.512345)
 
 
 async def test_a_certificate_is_a_login(deployment: Deployment, migrated_url: str, unique_zone: str) -> None:
@@ -254,6 +264,8 @@ async def test_a_certificate_is_a_login(deployment: Deployment, migrated_url: st
         "carbon/v1/zones/Z/forecast",
         "carbon/v1/decisions/Z/resnet",
         "carbon/v1/services/carbon_service/status",
+        "carbon/v1/observations/roof/Z/deeper",  # Nobody reads it: it would be lost without a trace.
+        "carbon/v1/observations/roof",
         "somewhere/else",
     ],
 )
