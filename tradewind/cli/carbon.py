@@ -3,8 +3,8 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import uuid4
@@ -19,8 +19,8 @@ from rich.text import Text
 
 from tradewind.calling import Way
 from tradewind.cli.reaching import reaching
-from tradewind.errors import NotReady
-from tradewind.readings import Reading, check_zone, format_time
+from tradewind.errors import InvalidInput, NotReady
+from tradewind.readings import ZONE_PATTERN, Reading, Signal, check_zone, format_time
 
 ADDRESS = "127.0.0.1:9101"
 Address = Annotated[
@@ -29,6 +29,8 @@ Address = Annotated[
 Broker = Annotated[str, typer.Option(help="mqtt://user:password@host:port", envvar="TRADEWIND_BROKER_URL")]
 
 DEADLINE_S = 10.0
+NEXT_TAKES = timedelta(seconds=2)
+"""How long after a reading's end the next one may be told without the zone being called stale."""
 T = TypeVar("T")
 
 
@@ -43,7 +45,12 @@ def zones(*, carbon: Address = ADDRESS, way: Way) -> None:
         table.add_column(heading, overflow="fold")
     for zone in response.zones:
         table.add_row(zone.zone, *_current_cells(zone), str(zone.readings), str(zone.quarantined), _sources(zone))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for zone in response.zones:
+        for each in zone.source_health:
+            if not each.healthy:
+                console.print(f"{zone.zone}: {each.source} fails: {each.problem}", markup=False, highlight=False)
 
 
 @reaching
@@ -51,17 +58,23 @@ def intensity(
     *,
     zone: Annotated[str, typer.Argument(help="A zone, for example GB-SWE.")],
     watch: Annotated[bool, typer.Option("--watch", help="Goes on with every change, until Ctrl-C.")] = False,
+    signal: Annotated[Signal | None, typer.Option(help="The signal, where not the one that it announces.")] = None,
     carbon: Address = ADDRESS,
     way: Way,
 ) -> None:
     """Prints a zone's current intensity with its age and where it comes from."""
+    from tradewind.messages import signal_to_wire
     from tradewind.rpc.v1 import carbon_pb2
 
     check_zone(zone)
+    if watch and signal is not None:
+        raise InvalidInput("--watch follows the signal that the zone announces: leave out --signal")
     if watch:
         _run(_watch(carbon, way, zone), carbon)
         return
     request = carbon_pb2.GetIntensityRequest(zone=zone)
+    if signal is not None:
+        request.signal = signal_to_wire(signal)
     response = _ask(carbon, way, lambda stub: stub.GetIntensity(request, timeout=DEADLINE_S))
     _print_reading(response.reading, stale=response.stale, age=response.age.ToTimedelta())
 
@@ -79,9 +92,11 @@ def publish(
 
     address = parse_broker_url(broker_url)
     name = publisher or address.username or "cli"
-    check_zone(name)
-    _run(_publish(broker_url, name, check_zone(zone), f"{value:g}"))
-    Console().print(f"{name} said {value:g} g/kWh of {zone}; the gate judges it: tradewind intensity {zone}")
+    if not ZONE_PATTERN.fullmatch(name):
+        raise InvalidInput(f"publisher {name!r}: use 1 to 64 letters, digits, '_', '.' or '-'")
+    said = f"{value:.12g}"
+    _run(_publish(broker_url, name, check_zone(zone), said))
+    Console().print(f"{name} said {said} g/kWh of {zone}; the gate judges it: tradewind intensity {zone}")
 
 
 @reaching
@@ -146,12 +161,46 @@ def fetch(context: typer.Context) -> None:
 
 
 async def _watch(address: str, way: Way, zone: str) -> None:
+    from tradewind.messages import reading_from_wire
     from tradewind.rpc.v1 import carbon_pb2, carbon_pb2_grpc
 
     async with way.channel(address) as channel:
         stub = carbon_pb2_grpc.CarbonStub(channel)
-        async for response in stub.WatchIntensity(carbon_pb2.WatchIntensityRequest(zones=[zone])):
-            _print_reading(response.reading, note="restated" if response.restates else "")
+        responses = stub.WatchIntensity(carbon_pb2.WatchIntensityRequest(zones=[zone]))
+        shown: Any = None
+        async for response in _with_ends(responses):
+            if response is None:
+                _print_reading(shown, stale=True)
+                continue
+            holds = reading_from_wire(response.reading).holds_at(datetime.now(UTC))
+            shown = response.reading if holds else shown
+            restated = "restated" if response.restates else ""
+            _print_reading(response.reading, stale=not holds and not response.restates, note=restated)
+
+
+async def _with_ends(responses: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """The responses; None when the reading that holds has ended and no other one has come."""
+    from tradewind.messages import reading_from_wire
+
+    incoming = aiter(responses)
+    ends: datetime | None = None
+    waiting = asyncio.ensure_future(anext(incoming))
+    while True:
+        left_s = None if ends is None else max((ends - datetime.now(UTC)).total_seconds(), 0.0)
+        await asyncio.wait({waiting}, timeout=left_s)
+        if not waiting.done():
+            ends = None
+            yield None
+            continue
+        try:
+            response = waiting.result()
+        except StopAsyncIteration:
+            return
+        reading = reading_from_wire(response.reading)
+        if reading.holds_at(datetime.now(UTC)):
+            ends = reading.valid_to + NEXT_TAKES
+        yield response
+        waiting = asyncio.ensure_future(anext(incoming))
 
 
 async def _publish(broker_url: str, publisher: str, zone: str, payload: str) -> None:
