@@ -29,8 +29,14 @@ def timestamp(moment: datetime) -> Timestamp:
 
 
 def moment(message: Timestamp) -> datetime:
-    """A Timestamp as a UTC time."""
-    return message.ToDatetime(tzinfo=UTC)
+    """A Timestamp as a UTC time; InvalidInput where the calendar has none."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f"{message.seconds} s and {message.nanos} ns are no Timestamp: say seconds since 1970, of years 1 to 9999, "
+            f"and 0 to 999999999 ns"
+        ) from error
 
 
 def duration(span: timedelta) -> Duration:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from carbon_service.service import CarbonService
 from carbon_service.settings import CarbonSettings
@@ -343,6 +344,13 @@ async def test_grpc_pages_and_refusals(migrated_url: str, broker: str, unique_zo
             (stub.ListReadings, carbon_pb2.ListReadingsRequest(zone="Z", page_token="?"), "page_token"),  # noqa: S106
             (stub.PublishReading, carbon_pb2.PublishReadingRequest(publisher="a b"), "publisher"),
             (stub.PublishReading, carbon_pb2.PublishReadingRequest(publisher="a"), "reading is missing"),
+        ]
+        beyond = Timestamp(seconds=10**15)
+        late = reading_to_wire(reading)
+        late.recorded_at.CopyFrom(beyond)
+        refusals += [
+            (stub.ListReadings, carbon_pb2.ListReadingsRequest(zone="Z", to=beyond), "are no Timestamp"),
+            (stub.PublishReading, carbon_pb2.PublishReadingRequest(publisher="a", reading=late), "are no Timestamp"),
         ]
         for call, message, words in refusals:
             with pytest.raises(grpc.aio.AioRpcError, match=words):
