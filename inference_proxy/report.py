@@ -44,6 +44,8 @@ class Known:
     error: float | None = None
     """None outside families."""
     energy_provenance: str | None = None
+    error_metric: str = ""
+    """What the error is an error of: figures of different metrics have no mean."""
 
 
 KnownOf = Callable[[str, str], Known | None]
@@ -68,18 +70,18 @@ class Sums:
     device_hours: float = 0.0
     """The part of the device's reserved time that falls to them, where it was asked for."""
     energy_provenances: frozenset[str] = frozenset()
+    error_metrics: frozenset[str] = frozenset()
 
     def add(self, other: "Sums") -> None:
         """Adds another set."""
-        provenances = self.energy_provenances | other.energy_provenances
-        for name in self.__dataclass_fields__.keys() - {"energy_provenances"}:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.energy_provenances = provenances
+        for name in self.__dataclass_fields__:
+            mine, others = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine | others if isinstance(mine, frozenset) else mine + others)
 
     @property
     def mean_error(self) -> float | None:
-        """Request-weighted; None when no inference was a family's."""
-        return self.errors / self.with_error if self.with_error else None
+        """Request-weighted; None when no inference was a family's, or when families differ in what they count."""
+        return self.errors / self.with_error if self.with_error and len(self.error_metrics) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +339,7 @@ def _sums_of(found: RowMapping, known: Known) -> Sums:
         with_error=inferences if error is not None else 0,
         device_hours=float(found["device_hours"] or 0.0),
         energy_provenances=frozenset(provenances),
+        error_metrics=frozenset({known.error_metric}) if error is not None else frozenset(),
     )
 
 

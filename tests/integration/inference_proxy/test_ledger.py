@@ -98,6 +98,27 @@ def test_grams_are_energy_times_the_intervals_intensity(engine: Engine, spool: S
     assert report.total.mean_error == pytest.approx((3 * 10 + 2) / 4)
 
 
+def test_errors_of_different_metrics_have_no_mean(engine: Engine, spool: Spool, flusher: Flusher) -> None:
+    """Percent of wrong labels and a rate of wrong words: what a row of both errs is nothing that anyone can state."""
+    serve(spool, interval(100.0), count=3, family="labels")
+    serve(spool, interval(100.0), variant="large", count=2, family="labels")
+    serve(spool, interval(100.0), family="words")
+    serve(spool, interval(100.0), variant="large", family="")
+    flusher.flush()
+
+    def known(family: str, variant: str) -> Known:
+        percent = {"small": 10.0, "large": 5.0}
+        return {"labels": Known(percent[variant], None, "top5_error_pct"), "words": Known(0.2, None, "wer")}.get(
+            family, Known()
+        )
+
+    assert read_report(engine, Span(family="labels"), [], known).total.mean_error == 8.0
+    report = read_report(engine, Span(), ["family"], known)
+    errors = {family: sums.mean_error for (family,), sums in report.rows.items()}
+    assert errors == {"labels": 8.0, "words": 0.2, "": None}
+    assert report.total.mean_error is None
+
+
 def test_what_was_charged_by_calibration_is_told_apart(engine: Engine, spool: Spool, flusher: Flusher) -> None:
     serve(spool, interval(100.0), count=3)
     serve(spool, interval(100.0), energy_uj=KWH * 2, count=2, calibrated=True)

@@ -73,7 +73,9 @@ class ReportRow(_message.Message):
     unpriced_energy_uj: _builtins.int
     """Energy whose interval has no known intensity; its grams are in no sum."""
     mean_error: _builtins.float
-    """Request-weighted mean of the variants' catalogued errors; absent for models outside families."""
+    """Request-weighted mean of the variants' catalogued errors. Models outside families are not in it; absent where
+    nothing else is, and where families with different error metrics would be averaged.
+    """
     always_smallest_g: _builtins.float
     """What the same inferences would have cost on the permitted pool's smallest and largest variant."""
     always_largest_g: _builtins.float
