@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tradewind.errors import StartupError
@@ -16,6 +16,7 @@ PREFIX = "TRADEWIND_"
 SECTIONS = ("CARBON_", "SELECTOR_", "PROXY_", "PROFILER_")
 """Each service reads the keys of its own section and the common ones; the sections of others are not its concern."""
 
+_LAST_PORT = 65_535
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -33,6 +34,18 @@ def parse_duration(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+def check_address(address: str) -> str:
+    """A `host:port`, or a socket's `unix:PATH`; ValueError says so of anything else."""
+    host, _, port = address.rpartition(":")
+    if not address.startswith("unix:") and not (host and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT):
+        raise ValueError(f"{address[:80]!r} is not an address: write host:port, such as 127.0.0.1:8001")
+    return address
+
+
+Listen = Annotated[str, AfterValidator(check_address)]
+"""Where a service listens."""
 
 
 class CommonSettings(BaseSettings):
