@@ -98,6 +98,27 @@ def test_grams_are_energy_times_the_intervals_intensity(engine: Engine, spool: S
     assert report.total.mean_error == pytest.approx((3 * 10 + 2) / 4)
 
 
+def test_what_was_decided_is_beside_what_served(engine: Engine, spool: Spool, flusher: Flusher) -> None:
+    """As an operator sees it who only observes: what following the decisions would have changed."""
+    moment = microseconds(BEGIN + timedelta(seconds=1))
+    observed = SpoolKey(Charge("ident", "large", "small", "GB", "", interval(100.0), calibrated=False))
+    followed = SpoolKey(Charge("ident", "large", "large", "GB", "", interval(100.0), calibrated=False))
+    alone = SpoolKey(Charge("", "large", "large", "GB", "", interval(100.0), calibrated=False))
+    for key, count, decided_uj in ((observed, 3, KWH // 2), (followed, 1, KWH), (alone, 1, KWH)):
+        for _ in range(count):
+            spool.record(key, moment, 1, KWH, KWH // 2, KWH, decided_uj)
+    flusher.flush()
+
+    report = read_report(engine, Span(), ["family"], known_of)
+    family, total = report.rows["ident",], report.total
+    assert (family.emissions_g, family.as_decided_g, family.deviating_inferences) == (400.0, 250.0, 3)
+    assert (family.mean_error, family.decided_error) == (2.0, (3 * 10 + 2) / 4)
+    assert (total.emissions_g, total.as_decided_g, total.deviating_inferences) == (500.0, 350.0, 3)
+    assert total.decided_error == family.decided_error
+    gone = read_report(engine, Span(), [], lambda _, variant: Known(2.0 if variant == "large" else None)).total
+    assert (gone.mean_error, gone.decided_error) == (2.0, None)
+
+
 def test_errors_of_different_metrics_have_no_mean(engine: Engine, spool: Spool, flusher: Flusher) -> None:
     """Percent of wrong labels and a rate of wrong words: what a row of both errs is nothing that anyone can state."""
     serve(spool, interval(100.0), count=3, family="labels")
