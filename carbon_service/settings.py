@@ -10,7 +10,7 @@ from carbon_service.rules import Rules, ZonesFile, read_zones_file
 from carbon_service.sources.registry import Keys
 from tradewind.plausibility import GateLimits
 from tradewind.readings import ZONE_PATTERN
-from tradewind.settings import CommonSettings, Duration
+from tradewind.settings import CommonSettings, Duration, Listen
 
 _GATE = GateLimits()
 
@@ -18,7 +18,7 @@ _GATE = GateLimits()
 class CarbonSettings(CommonSettings):
     """What the carbon service needs to know."""
 
-    carbon_listen: str = "127.0.0.1:9101"
+    carbon_listen: Listen = "127.0.0.1:9101"
     """host:port of the gRPC server; port 0 takes a free one."""
     carbon_metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Port of the Prometheus endpoint on `carbon_metrics_host`; 0 takes a free one; absent: none."""

@@ -132,7 +132,9 @@ class EmissionsServicer(emissions_pb2_grpc.EmissionsServicer):
         families = self._catalogue.families
         if family:
             found = families[family].variants.get(variant) if family in families else None
-            return Known(found.error.value, found.energy_mj.provenance.value) if found is not None else Known()
+            if found is None:
+                return Known()
+            return Known(found.error.value, found.energy_mj.provenance.value, families[family].error_metric)
         # Called by its own name: the first family that knows a model meters it.
         named = (each.variants[variant] for each in families.values() if variant in each.variants)
         return Known(energy_provenance=next((each.energy_mj.provenance.value for each in named), None))
@@ -171,6 +173,9 @@ def _sums_to_wire(group: tuple[str, ...], sums: Sums, terms: Terms) -> emissions
         mean_error=sums.mean_error,
         always_smallest_g=sums.smallest_g if priced else None,
         always_largest_g=sums.largest_g if priced else None,
+        as_decided_g=sums.as_decided_g if priced else None,
+        decided_error=sums.decided_error,
+        deviating_inferences=sums.deviating_inferences,
         restated_inferences=sums.restated_inferences,
         energy_provenance=sorted(sums.energy_provenances),
         overhead_g=terms.overhead_g(emissions),

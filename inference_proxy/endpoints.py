@@ -10,6 +10,7 @@ from tritonclient.grpc import service_pb2
 
 from inference_proxy.direct_calls import UnaryCall, unary_call
 from inference_proxy.relaying import CHANNEL_OPTIONS, SERVICE
+from inference_proxy.settings import listed
 from tradewind.calling import PLAIN, Way, dressed
 
 _FAILURES_TO_OPEN = 3
@@ -80,8 +81,7 @@ class Endpoint:
 
 def parse_endpoints(grpc_addresses: str, http_addresses: str, way: Way = PLAIN) -> tuple[Endpoint, ...]:
     """The endpoints of two comma-separated lists in the same order; HTTP may be left out."""
-    ours = [each.strip() for each in grpc_addresses.split(",") if each.strip()]
-    theirs = [each.strip() for each in http_addresses.split(",") if each.strip()]
+    ours, theirs = listed(grpc_addresses), listed(http_addresses)
     return tuple(Endpoint(each, theirs[index] if index < len(theirs) else "", way) for index, each in enumerate(ours))
 
 

@@ -33,7 +33,7 @@ from tradewind.units import UJ_PER_KWH
 
 GROUPS = ("minute", "hour", "day", "family", "variant", "zone", "tenant")
 _HOUR_US = 3_600_000_000
-_SUMMED = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "calibrated_uj")
+_SUMMED = ("inferences", "energy_uj", "smallest_uj", "largest_uj", "decided_uj", "calibrated_uj")
 _PERIODS_US = {"minute": 60_000_000, "hour": _HOUR_US, "day": 24 * _HOUR_US}
 
 
@@ -44,6 +44,8 @@ class Known:
     error: float | None = None
     """None outside families."""
     energy_provenance: str | None = None
+    error_metric: str = ""
+    """What the error is an error of: figures of different metrics have no mean."""
 
 
 KnownOf = Callable[[str, str], Known | None]
@@ -62,24 +64,36 @@ class Sums:
     emissions_g: float = 0.0
     smallest_g: float = 0.0
     largest_g: float = 0.0
+    as_decided_g: float = 0.0
+    """What they would have emitted on the variants that were decided for them."""
     restated_inferences: int = 0
     errors: float = 0.0
     with_error: int = 0
+    decided_errors: float = 0.0
+    with_decided_error: int = 0
+    deviating_inferences: int = 0
+    """Those that another variant served than was decided."""
     device_hours: float = 0.0
     """The part of the device's reserved time that falls to them, where it was asked for."""
     energy_provenances: frozenset[str] = frozenset()
+    error_metrics: frozenset[str] = frozenset()
 
     def add(self, other: "Sums") -> None:
         """Adds another set."""
-        provenances = self.energy_provenances | other.energy_provenances
-        for name in self.__dataclass_fields__.keys() - {"energy_provenances"}:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.energy_provenances = provenances
+        for name in self.__dataclass_fields__:
+            mine, others = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine | others if isinstance(mine, frozenset) else mine + others)
 
     @property
     def mean_error(self) -> float | None:
-        """Request-weighted; None when no inference was a family's."""
-        return self.errors / self.with_error if self.with_error else None
+        """Request-weighted; None when no inference was a family's, or when families differ in what they count."""
+        return self.errors / self.with_error if self.with_error and len(self.error_metrics) == 1 else None
+
+    @property
+    def decided_error(self) -> float | None:
+        """The mean error that the decided variants would have had; None where the catalogue lacks one of them."""
+        known = self.with_decided_error == self.with_error and self.mean_error is not None
+        return self.decided_errors / self.with_decided_error if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +160,12 @@ def read_report(
     that a row has the same hours whatever else is asked for.
     """
     report = Report()
-    # The variant is always told apart, because errors are the catalogue's.
-    names = tuple(dict.fromkeys((*check_groups(groups), "family", "variant")))
+    # The variants are always told apart, because errors are the catalogue's.
+    names = tuple(dict.fromkeys((*check_groups(groups), "family", "variant", "decided")))
     with reading(engine) as connection:
         for found in connection.execute(_sums_query(span, names, reserved)).mappings():
-            sums = _sums_of(found, known_of(found["family"], found["variant"]) or Known())
+            served, decided = (known_of(found["family"], found[name]) or Known() for name in ("variant", "decided"))
+            sums = _sums_of(found, served, decided)
             group = tuple(_group_text(name, found[name]) for name in groups)
             report.rows.setdefault(group, Sums()).add(sums)
             report.total.add(sums)
@@ -272,6 +287,7 @@ def _sums_query(span: Span, names: Sequence[str], reserved: Reserved | None) -> 
             grams(columns.energy_uj).label("emissions_g"),
             grams(columns.smallest_uj).label("smallest_g"),
             grams(columns.largest_uj).label("largest_g"),
+            grams(columns.decided_uj).label("as_decided_g"),
             _whole(func.sum(case((restated, columns.inferences), else_=0))).label("restated_inferences"),
             (literal(0.0) if reserved is None else _device_hours(columns, reserved)).label("device_hours"),
         )
@@ -317,7 +333,7 @@ def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(total, BigInteger)
 
 
-def _sums_of(found: RowMapping, known: Known) -> Sums:
+def _sums_of(found: RowMapping, known: Known, decided: Known) -> Sums:
     inferences, error = int(found["inferences"]), known.error
     energy, calibrated = int(found["energy_uj"]), int(found["calibrated_energy_uj"])
     provenances = {CALIBRATED} if calibrated else set()
@@ -332,11 +348,16 @@ def _sums_of(found: RowMapping, known: Known) -> Sums:
         emissions_g=float(found["emissions_g"] or 0.0),
         smallest_g=float(found["smallest_g"] or 0.0),
         largest_g=float(found["largest_g"] or 0.0),
+        as_decided_g=float(found["as_decided_g"] or 0.0),
         restated_inferences=int(found["restated_inferences"]),
         errors=error * inferences if error is not None else 0.0,
         with_error=inferences if error is not None else 0,
+        decided_errors=decided.error * inferences if decided.error is not None else 0.0,
+        with_decided_error=inferences if decided.error is not None else 0,
+        deviating_inferences=inferences if found["decided"] != found["variant"] else 0,
         device_hours=float(found["device_hours"] or 0.0),
         energy_provenances=frozenset(provenances),
+        error_metrics=frozenset({known.error_metric}) if error is not None else frozenset(),
     )
 
 

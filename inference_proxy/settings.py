@@ -10,9 +10,14 @@ from pydantic import Field, field_validator, model_validator
 
 from tradewind.errors import InvalidInput
 from tradewind.readings import check_zone
-from tradewind.settings import CommonSettings, Duration
+from tradewind.settings import CommonSettings, Duration, Listen, check_address
 
 _METADATA_KEY = re.compile(r"[0-9a-z_.-]{1,64}")
+
+
+def listed(addresses: str) -> list[str]:
+    """The addresses of a comma-separated list."""
+    return [each.strip() for each in addresses.split(",") if each.strip()]
 
 
 class Mode(StrEnum):
@@ -39,7 +44,7 @@ class Follow(StrEnum):
 class ProxySettings(CommonSettings):
     """Where to listen, which Triton to front, whom to follow and where to keep the accounts."""
 
-    proxy_listen: str = "127.0.0.1:8001"
+    proxy_listen: Listen = "127.0.0.1:8001"
     """host:port of the gRPC front; port 0 takes any free one."""
     proxy_http_listen: str = "127.0.0.1:8000"
     """host:port of the HTTP front; port 0 takes any free one, and empty means none."""
@@ -124,11 +129,23 @@ class ProxySettings(CommonSettings):
         except InvalidInput as error:
             raise ValueError(str(error)) from error
 
+    @field_validator("proxy_http_listen")
+    @classmethod
+    def _http_listen(cls, listen: str) -> str:
+        return check_address(listen) if listen else listen
+
     @field_validator("proxy_triton_grpc")
     @classmethod
     def _some_triton(cls, addresses: str) -> str:
-        if not any(each.strip() for each in addresses.split(",")):
+        if not listed(addresses):
             raise ValueError("names no Triton: write host:port")
+        return addresses
+
+    @field_validator("proxy_triton_grpc", "proxy_triton_http")
+    @classmethod
+    def _tritons(cls, addresses: str) -> str:
+        for address in listed(addresses):
+            check_address(address)
         return addresses
 
     @field_validator("proxy_tenant_key")
@@ -137,6 +154,16 @@ class ProxySettings(CommonSettings):
         if key and not _METADATA_KEY.fullmatch(key.lower()):
             raise ValueError(f"{key!r} is not a metadata key: use lower-case letters, digits, '-', '_' and '.'")
         return key.lower()
+
+    @model_validator(mode="after")
+    def _tritons_have_both(self) -> Self:
+        over_grpc, over_http = len(listed(self.proxy_triton_grpc)), len(listed(self.proxy_triton_http))
+        if self.proxy_http_listen and over_http not in {0, over_grpc}:
+            raise ValueError(
+                f"TRADEWIND_PROXY_TRITON_GRPC names {over_grpc} and TRADEWIND_PROXY_TRITON_HTTP {over_http}: "
+                "give both of each Triton, in the same order, or leave HTTP empty"
+            )
+        return self
 
     @model_validator(mode="after")
     def _embodied_needs_both(self) -> Self:

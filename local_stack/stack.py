@@ -88,6 +88,8 @@ class Options:
 USUAL_PORTS = {"inference_proxy": 8_001, "carbon_service": 9_101, "selector_service": 9_102}
 """What the services listen on unless told otherwise, and so what clients and commands expect."""
 USUAL_HTTP_PORT = 8_000
+USUAL_METRICS_PORT = 8_002
+"""Of the proxy; the other services show metrics only where they are told a port."""
 USUAL_BROKER_PORTS = (1_883, 1_884)
 
 
@@ -102,6 +104,8 @@ class Stack:
         self._ending = ExitStack()
         services = ("inference_proxy", "carbon_service", "selector_service") if options.metrics else ()
         self._metrics = dict(zip(services, free_ports(len(services)), strict=True))
+        if options.metrics and options.usual_ports:
+            self._metrics["inference_proxy"] = if_free(USUAL_METRICS_PORT) or self._metrics["inference_proxy"]
 
     def __enter__(self) -> Self:
         try:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tradewind.settings import CommonSettings, Duration
+from tradewind.settings import CommonSettings, Duration, Listen
 
 
 class ProfilerSettings(CommonSettings):
@@ -28,7 +28,7 @@ class ProfilerSettings(CommonSettings):
     """How often to look; at least 15 times a counter's step."""
     profiler_tolerance: Annotated[float, Field(gt=0)] = 0.15
     """By what part of it a figure may differ from the catalogue before it is said."""
-    profiler_listen: str = "127.0.0.1:9405"
+    profiler_listen: Listen = "127.0.0.1:9405"
     """Where Prometheus finds the metrics."""
     profiler_output: Path | None = None
     """A file that receives the measured ratios, for a proxy that is told to charge by them."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from selector_service.zone_history import RangeRule
 from tradewind.errors import InvalidInput
 from tradewind.readings import Signal, check_zone
-from tradewind.settings import CommonSettings, Duration
+from tradewind.settings import CommonSettings, Duration, Listen
 
 _PERCENTILES = re.compile(r"p(\d+(?:\.\d+)?)-p(\d+(?:\.\d+)?)")
 
@@ -61,7 +61,7 @@ def _positive(window: timedelta) -> timedelta:
 class SelectorSettings(CommonSettings):
     """`TRADEWIND_SELECTOR_…`, beside what every service needs to know."""
 
-    selector_listen: str = "127.0.0.1:9102"
+    selector_listen: Listen = "127.0.0.1:9102"
     """Where gRPC is served; port 0 takes any free one."""
     selector_zones: Annotated[str, _checked(parse_zones)] = ""
     """Zones to decide for, separated by commas; empty: every zone that is heard of."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tradewind.errors import StartupError
@@ -18,6 +18,7 @@ SECTIONS = ("CARBON_", "SELECTOR_", "PROXY_", "PROFILER_")
 COMMAND_LINE = frozenset({"TRADEWIND_CARBON_ADDRESS", "TRADEWIND_REPORT_PROXY"})
 """What the `tradewind` command alone reads: an operator has them in the same environment as a service's settings."""
 
+_LAST_PORT = 65_535
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -35,6 +36,18 @@ def parse_duration(value: Any) -> Any:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+def check_address(address: str) -> str:
+    """A `host:port`, or a socket's `unix:PATH`; ValueError says so of anything else."""
+    host, _, port = address.rpartition(":")
+    if not address.startswith("unix:") and not (host and port.isascii() and port.isdigit() and int(port) <= _LAST_PORT):
+        raise ValueError(f"{address[:80]!r} is not an address: write host:port, such as 127.0.0.1:8001")
+    return address
+
+
+Listen = Annotated[str, AfterValidator(check_address)]
+"""Where a service listens."""
 
 
 class CommonSettings(BaseSettings):

@@ -133,6 +133,15 @@ def test_what_is_set_here_cannot_be_set_otherwise(tmp_path: Path, triton: Triton
         pass
 
 
+@pytest.mark.parametrize("free", [True, False])
+def test_the_proxy_shows_its_metrics_on_the_usual_port_where_it_is_free(
+    free: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_stack.stack.if_free", lambda port: port if free else 0)
+    stack = Stack(Options(directory=tmp_path, metrics=True, usual_ports=True), lambda _line: None)
+    assert (stack._metrics["inference_proxy"] == 8_002) is free
+
+
 def test_http_alone_is_refused(tmp_path: Path) -> None:
     options = Options(directory=tmp_path, triton_http="127.0.0.1:1")
     with pytest.raises(InvalidInput, match="--triton-http needs --triton-grpc too"), Stack(options, lambda _line: None):

@@ -1,5 +1,6 @@
 """`tradewind force` and `tradewind release`: an operator's word above every decision, for a while."""
 
+import contextlib
 import getpass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -63,10 +64,17 @@ def release(
 
 def end_of(text: str) -> datetime:
     """A time from a duration from now or from a time; InvalidInput shows both forms."""
-    span = parse_duration(text)
-    if isinstance(span, timedelta):
-        return datetime.now(UTC) + span
-    return parse_time(text, "--until")
+    with contextlib.suppress(ValueError, OverflowError):
+        span = parse_duration(text)
+        if isinstance(span, timedelta):
+            return datetime.now(UTC) + span
+    try:
+        return parse_time(text, "--until")
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"--until {text[:40]!r} is neither how long, such as 30m or 2h, nor a time with a zone, such as "
+            "2026-06-01T12:00:00Z"
+        ) from error
 
 
 def _call(proxy: str, way: Way, method: str, request: Any) -> Any:

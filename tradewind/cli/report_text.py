@@ -26,6 +26,7 @@ SERVED, TOTAL, IDLE, PROXY, RECONCILED = "served", "total", "idle", "proxy", "re
 """What a line of the CSV is about."""
 
 _FIGURES = ("inferences", "energy_j", "emissions_g", "mean_error", "always_smallest_g", "always_largest_g")
+_DECIDED = ("as_decided_g", "decided_error", "deviating_inferences")
 _BESIDE = ("unpriced_energy_j", "calibrated_energy_j", "restated_inferences", "overhead_g", "embodied_g")
 _OWN = ("cpu_s", "watts_per_core")
 _COMPARED = ("recorded", "executed", "failed_requests", "cached_requests", "restarts")
@@ -38,6 +39,8 @@ def row_mapping(row: Any, groups: list[str]) -> dict[str, Any]:
         "inferences": row.inferences,
         "energy_j": row.energy_uj / _UJ_PER_J,
         **_known(row, "emissions_g", "mean_error", "always_smallest_g", "always_largest_g"),
+        **_known(row, "as_decided_g", "decided_error"),
+        "deviating_inferences": row.deviating_inferences,
         "unpriced_energy_j": row.unpriced_energy_uj / _UJ_PER_J,
         "calibrated_energy_j": row.calibrated_energy_uj / _UJ_PER_J,
         "restated_inferences": row.restated_inferences,
@@ -108,7 +111,7 @@ def _reconciliation(found: Any) -> dict[str, Any]:
 def as_csv(answer: Any, groups: list[str]) -> str:
     """Every line that the report has, told apart by the first column."""
     text = io.StringIO()
-    names = ["line", *groups, *_FIGURES, *_BESIDE, "subject", *_OWN, *_COMPARED, "provenance"]
+    names = ["line", *groups, *_FIGURES, *_DECIDED, *_BESIDE, "subject", *_OWN, *_COMPARED, "provenance"]
     writer = csv.DictWriter(text, fieldnames=names)
     writer.writeheader()
     writer.writerows(_csv_lines(answer, groups))
@@ -237,6 +240,13 @@ def notes(answer: Any) -> list[str]:
     total, found = answer.total, []
     if total.energy_provenance:
         found.append(f"Energy per inference: {', '.join(total.energy_provenance)}.")
+    if total.deviating_inferences:
+        known = _known(total, "as_decided_g", "decided_error")
+        error = "an unknown error" if known["decided_error"] is None else f"an error of {known['decided_error']:.3f}"
+        found.append(
+            f"{total.deviating_inferences} of {total.inferences} inferences were served by another variant than was "
+            f"decided; as decided, all of them would have been {mass(known['as_decided_g'])} with {error}."
+        )
     if total.calibrated_energy_uj:
         found.append(
             f"{total.calibrated_energy_uj / _UJ_PER_J:.3f} J were charged by what calibration measured in service."

@@ -98,6 +98,48 @@ def test_grams_are_energy_times_the_intervals_intensity(engine: Engine, spool: S
     assert report.total.mean_error == pytest.approx((3 * 10 + 2) / 4)
 
 
+def test_what_was_decided_is_beside_what_served(engine: Engine, spool: Spool, flusher: Flusher) -> None:
+    """As an operator sees it who only observes: what following the decisions would have changed."""
+    moment = microseconds(BEGIN + timedelta(seconds=1))
+    observed = SpoolKey(Charge("ident", "large", "small", "GB", "", interval(100.0), calibrated=False))
+    followed = SpoolKey(Charge("ident", "large", "large", "GB", "", interval(100.0), calibrated=False))
+    alone = SpoolKey(Charge("", "large", "large", "GB", "", interval(100.0), calibrated=False))
+    for key, count, decided_uj in ((observed, 3, KWH // 2), (followed, 1, KWH), (alone, 1, KWH)):
+        for _ in range(count):
+            spool.record(key, moment, 1, KWH, KWH // 2, KWH, decided_uj)
+    flusher.flush()
+
+    report = read_report(engine, Span(), ["family"], known_of)
+    family, total = report.rows["ident",], report.total
+    assert (family.emissions_g, family.as_decided_g, family.deviating_inferences) == (400.0, 250.0, 3)
+    assert (family.mean_error, family.decided_error) == (2.0, (3 * 10 + 2) / 4)
+    assert (total.emissions_g, total.as_decided_g, total.deviating_inferences) == (500.0, 350.0, 3)
+    assert total.decided_error == family.decided_error
+    gone = read_report(engine, Span(), [], lambda _, variant: Known(2.0 if variant == "large" else None)).total
+    assert (gone.mean_error, gone.decided_error) == (2.0, None)
+
+
+def test_errors_of_different_metrics_have_no_mean(engine: Engine, spool: Spool, flusher: Flusher) -> None:
+    """Percent of wrong labels and a rate of wrong words: what a row of both errs is nothing that anyone can state."""
+    serve(spool, interval(100.0), count=3, family="labels")
+    serve(spool, interval(100.0), variant="large", count=2, family="labels")
+    serve(spool, interval(100.0), family="words")
+    serve(spool, interval(100.0), variant="large", family="")
+    flusher.flush()
+
+    def known(family: str, variant: str) -> Known:
+        percent = {"small": 10.0, "large": 5.0}
+        return {"labels": Known(percent[variant], None, "top5_error_pct"), "words": Known(0.2, None, "wer")}.get(
+            family, Known()
+        )
+
+    assert read_report(engine, Span(family="labels"), [], known).total.mean_error == 8.0
+    report = read_report(engine, Span(), ["family"], known)
+    errors = {family: sums.mean_error for (family,), sums in report.rows.items()}
+    assert errors == {"labels": 8.0, "words": 0.2, "": None}
+    assert report.total.mean_error is None
+
+
 def test_what_was_charged_by_calibration_is_told_apart(engine: Engine, spool: Spool, flusher: Flusher) -> None:
     serve(spool, interval(100.0), count=3)
     serve(spool, interval(100.0), energy_uj=KWH * 2, count=2, calibrated=True)

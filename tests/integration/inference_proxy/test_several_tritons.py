@@ -110,7 +110,9 @@ async def test_decoupled_answers_come_from_both(proxy: Proxy, stub: Any) -> None
 async def test_a_stream_goes_on_without_a_triton_that_dies(
     models: Triton, own_models: Triton, tmp_path: Path, sqlite_url: str
 ) -> None:
-    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=f"{own_models.grpc},{models.grpc}")
+    settings = settings_for(
+        tmp_path, sqlite_url, proxy_triton_grpc=f"{own_models.grpc},{models.grpc}", proxy_triton_http=""
+    )
     async with running(settings) as proxy, grpc.aio.insecure_channel(address_of(proxy)) as channel:
         call = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()
         mortal, other = proxy.endpoints

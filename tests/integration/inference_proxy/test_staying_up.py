@@ -40,7 +40,7 @@ async def decide(proxy: Proxy, selector: Selector, mix: dict[str, float]) -> Non
 
 
 async def test_a_triton_that_is_away_costs_no_inference(models: Triton, tmp_path: Path, sqlite_url: str) -> None:
-    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=f"127.0.0.1:1,{models.grpc}")
+    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=f"127.0.0.1:1,{models.grpc}", proxy_triton_http="")
     async with running(settings) as proxy, grpc.aio.insecure_channel(address_of(proxy)) as channel:
         for _ in range(50):
             await stub_of(channel).ModelInfer(infer_request("ident"))
@@ -53,7 +53,9 @@ async def test_a_triton_that_is_away_costs_no_inference(models: Triton, tmp_path
 async def test_requests_are_balanced_and_a_killed_triton_costs_at_most_what_was_in_flight(
     models: Triton, own_models: Triton, tmp_path: Path, sqlite_url: str
 ) -> None:
-    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=f"{models.grpc},{own_models.grpc}")
+    settings = settings_for(
+        tmp_path, sqlite_url, proxy_triton_grpc=f"{models.grpc},{own_models.grpc}", proxy_triton_http=""
+    )
     clients, failures, answers = 4, 0, 0
     leave = asyncio.Event()
     async with running(settings) as proxy, grpc.aio.insecure_channel(address_of(proxy)) as channel:

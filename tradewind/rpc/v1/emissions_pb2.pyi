@@ -66,6 +66,9 @@ class ReportRow(_message.Message):
     OVERHEAD_G_FIELD_NUMBER: _builtins.int
     EMBODIED_G_FIELD_NUMBER: _builtins.int
     CALIBRATED_ENERGY_UJ_FIELD_NUMBER: _builtins.int
+    AS_DECIDED_G_FIELD_NUMBER: _builtins.int
+    DECIDED_ERROR_FIELD_NUMBER: _builtins.int
+    DEVIATING_INFERENCES_FIELD_NUMBER: _builtins.int
     inferences: _builtins.int
     energy_uj: _builtins.int
     emissions_g: _builtins.float
@@ -73,7 +76,9 @@ class ReportRow(_message.Message):
     unpriced_energy_uj: _builtins.int
     """Energy whose interval has no known intensity; its grams are in no sum."""
     mean_error: _builtins.float
-    """Request-weighted mean of the variants' catalogued errors; absent for models outside families."""
+    """Request-weighted mean of the variants' catalogued errors. Models outside families are not in it; absent where
+    nothing else is, and where families with different error metrics would be averaged.
+    """
     always_smallest_g: _builtins.float
     """What the same inferences would have cost on the permitted pool's smallest and largest variant."""
     always_largest_g: _builtins.float
@@ -89,6 +94,12 @@ class ReportRow(_message.Message):
     """The part of energy_uj that was charged by what was measured in service instead of by the catalogue; the grams of
     always the smallest and largest are then of measured figures too, as far as those variants were measured.
     """
+    as_decided_g: _builtins.float
+    """What the same inferences would have emitted, and their mean error, on the variants that were decided for them; and
+    how many another variant served: an operator's switch, a request's own parameters, spilling, or one not ready.
+    """
+    decided_error: _builtins.float
+    deviating_inferences: _builtins.int
     @_builtins.property
     def group(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The values of `group_by`, in its order."""
@@ -115,15 +126,22 @@ class ReportRow(_message.Message):
         overhead_g: _builtins.float | None = ...,
         embodied_g: _builtins.float | None = ...,
         calibrated_energy_uj: _builtins.int = ...,
+        as_decided_g: _builtins.float | None = ...,
+        decided_error: _builtins.float | None = ...,
+        deviating_inferences: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "mean_error", b"mean_error", "overhead_g", b"overhead_g"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_as_decided_g", b"_as_decided_g", "_decided_error", b"_decided_error", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "as_decided_g", b"as_decided_g", "decided_error", b"decided_error", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "mean_error", b"mean_error", "overhead_g", b"overhead_g"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "calibrated_energy_uj", b"calibrated_energy_uj", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "energy_provenance", b"energy_provenance", "energy_uj", b"energy_uj", "group", b"group", "inferences", b"inferences", "mean_error", b"mean_error", "overhead_g", b"overhead_g", "restated_inferences", b"restated_inferences", "unpriced_energy_uj", b"unpriced_energy_uj"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g", "_always_smallest_g", b"_always_smallest_g", "_as_decided_g", b"_as_decided_g", "_decided_error", b"_decided_error", "_embodied_g", b"_embodied_g", "_emissions_g", b"_emissions_g", "_mean_error", b"_mean_error", "_overhead_g", b"_overhead_g", "always_largest_g", b"always_largest_g", "always_smallest_g", b"always_smallest_g", "as_decided_g", b"as_decided_g", "calibrated_energy_uj", b"calibrated_energy_uj", "decided_error", b"decided_error", "deviating_inferences", b"deviating_inferences", "embodied_g", b"embodied_g", "emissions_g", b"emissions_g", "energy_provenance", b"energy_provenance", "energy_uj", b"energy_uj", "group", b"group", "inferences", b"inferences", "mean_error", b"mean_error", "overhead_g", b"overhead_g", "restated_inferences", b"restated_inferences", "unpriced_energy_uj", b"unpriced_energy_uj"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__always_largest_g: _TypeAlias = _typing.Literal["always_largest_g"]  # noqa: Y015
     _WhichOneofArgType__always_largest_g: _TypeAlias = _typing.Literal["_always_largest_g", b"_always_largest_g"]  # noqa: Y015
     _WhichOneofReturnType__always_smallest_g: _TypeAlias = _typing.Literal["always_smallest_g"]  # noqa: Y015
     _WhichOneofArgType__always_smallest_g: _TypeAlias = _typing.Literal["_always_smallest_g", b"_always_smallest_g"]  # noqa: Y015
+    _WhichOneofReturnType__as_decided_g: _TypeAlias = _typing.Literal["as_decided_g"]  # noqa: Y015
+    _WhichOneofArgType__as_decided_g: _TypeAlias = _typing.Literal["_as_decided_g", b"_as_decided_g"]  # noqa: Y015
+    _WhichOneofReturnType__decided_error: _TypeAlias = _typing.Literal["decided_error"]  # noqa: Y015
+    _WhichOneofArgType__decided_error: _TypeAlias = _typing.Literal["_decided_error", b"_decided_error"]  # noqa: Y015
     _WhichOneofReturnType__embodied_g: _TypeAlias = _typing.Literal["embodied_g"]  # noqa: Y015
     _WhichOneofArgType__embodied_g: _TypeAlias = _typing.Literal["_embodied_g", b"_embodied_g"]  # noqa: Y015
     _WhichOneofReturnType__emissions_g: _TypeAlias = _typing.Literal["emissions_g"]  # noqa: Y015
@@ -136,6 +154,10 @@ class ReportRow(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__always_largest_g) -> _WhichOneofReturnType__always_largest_g | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__always_smallest_g) -> _WhichOneofReturnType__always_smallest_g | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__as_decided_g) -> _WhichOneofReturnType__as_decided_g | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decided_error) -> _WhichOneofReturnType__decided_error | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__embodied_g) -> _WhichOneofReturnType__embodied_g | None: ...
     @_typing.overload

@@ -9,7 +9,7 @@ import pytest
 from matplotlib import image
 
 from tradewind.cli.report_plot import plot_report
-from tradewind.cli.report_text import as_csv, as_mapping, mass_unit, print_table
+from tradewind.cli.report_text import as_csv, as_mapping, mass_unit, notes, print_table
 from tradewind.messages import timestamp
 from tradewind.rpc.v1.emissions_pb2 import (
     Embodied,
@@ -123,6 +123,20 @@ def test_nothing_is_cut_off_in_80_columns(
     assert "* 3 inferences are restated by a revised intensity." in said
     assert "stranger: 4 requests failed in Triton" in said
     assert "stranger: Triton's counts began anew 1 time;" in said
+
+
+def test_what_was_decided_is_told_where_another_variant_served() -> None:
+    total = ReportRow(
+        inferences=4, emissions_g=4.0, mean_error=2.0, as_decided_g=2.5, decided_error=8.0, deviating_inferences=3
+    )
+    answer = GetReportResponse(rows=[total], total=total)
+    assert notes(answer) == [
+        "3 of 4 inferences were served by another variant than was decided; as decided, all of them would have been "
+        "2.5 g with an error of 8.000."
+    ]
+    (_, line) = csv.DictReader(io.StringIO(as_csv(answer, [])))
+    assert (line["as_decided_g"], line["decided_error"], line["deviating_inferences"]) == ("2.5", "8.0", "3")
+    assert notes(GetReportResponse(total=ReportRow(inferences=4, as_decided_g=2.5))) == []
 
 
 def test_times_are_short_and_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
