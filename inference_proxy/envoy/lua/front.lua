@@ -29,6 +29,8 @@ local function current(handle)
     local revision = handle:metadata():get("revision")
     if revision and revision ~= front.state.revision then
       routing.take(front.state, revision, handle:virtualHost():metadata():get("table"), now_us)
+      -- Marks have the lanes of the table in them; those of the former one are read again if they still come.
+      front.ways, front.way_count = {}, 0
     end
   end
   return front.state.table

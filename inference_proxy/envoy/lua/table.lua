@@ -4,7 +4,8 @@ local wire = require("tradewind.wire")
 
 local routing = {}
 
-local SUPERSEDED_KEPT_US, SUPERSEDED_KEPT = 3600 * 1000000, 500
+-- How long an answer may take and still be charged to the lane that its request was sent by; without it, it is withheld.
+local SUPERSEDED_KEPT_US, SUPERSEDED_KEPT = 600 * 1000000, 500
 local FIGURES = { "sizes", "decided", "smallest", "largest" }
 
 -- What a worker knows; nothing yet.

@@ -269,6 +269,6 @@ def test_a_superseded_table_weighs_little_and_its_answers_have_their_receipts() 
     assert (b"carbon-decision", b"7".zfill(20)) in zip(
         *(list(receipt[b"metadata"].values())[part::2] for part in (0, 1)), strict=True
     )
-    for number in range(200, 600):
+    for number in range(200, 600):  # Of those of one moment so many are kept at most.
         push(number)
     assert (state[b"lanes"][b"7.0"], len(list(state[b"lanes"].keys()))) == (None, 501)
