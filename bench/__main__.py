@@ -19,6 +19,9 @@ from bench import soak
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
 
+_LOG_WIDTH = 150
+"""Of a table that goes to a file or a pipe."""
+
 Entry = dict[str, Any]
 
 
@@ -74,6 +77,8 @@ def main() -> None:
         soak.main(sys.argv[2:])
         return
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LOG_WIDTH)
     console.print(table_of(run(sys.argv[1:], console)))
     console.print(f"written to {RESULTS}", soft_wrap=True)
 
