@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -56,7 +56,7 @@ class GateEntry(_Strict):
 class SourceEntry(_Strict):
     """One source of a zone: the provider, and what the provider calls the zone."""
 
-    provider: Annotated[str, StringConstraints(pattern="^(neso|electricity_maps|watttime)$")]
+    provider: Literal["neso", "electricity_maps", "watttime"]
     area: str | None = None
     """NESO: the region's number (1 to 17), absent for national. Others: the provider's name of the zone."""
     forecast: bool = True

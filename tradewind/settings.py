@@ -19,6 +19,7 @@ COMMAND_LINE = frozenset({"TRADEWIND_CARBON_ADDRESS", "TRADEWIND_REPORT_PROXY"})
 """What the `tradewind` command alone reads: an operator has them in the same environment as a service's settings."""
 
 _LAST_PORT = 65_535
+_LONGEST, _TOO_LONG = timedelta(days=36_525), "it is more than 100 years (36525d)"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -29,13 +30,25 @@ def parse_duration(value: Any) -> Any:
         for unit in sorted(_UNITS, key=len, reverse=True):
             number = text.removesuffix(unit)
             if number != text and number.replace(".", "", 1).isdigit():
-                return timedelta(seconds=float(number) * _UNITS[unit])
+                try:
+                    return timedelta(seconds=float(number) * _UNITS[unit])
+                except OverflowError as error:
+                    raise ValueError(_TOO_LONG) from error
         if not text.startswith(("P", "-P")):
             raise ValueError(f"{text[:40]!r} is not a duration: write 90s, 5m, 24h or 28d")
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+def check_duration(span: timedelta) -> timedelta:
+    """A span that a date can be moved by; ValueError says so of anything else."""
+    if span < timedelta(0):
+        raise ValueError("it is negative: write 90s, 5m, 24h or 28d")
+    if span > _LONGEST:
+        raise ValueError(_TOO_LONG)
+    return span
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), AfterValidator(check_duration)]
 
 
 def check_address(address: str) -> str:

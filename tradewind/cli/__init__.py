@@ -6,9 +6,9 @@ import typer
 
 from tradewind.cli import carbon, catalogue, models, simulate, stack
 from tradewind.cli.explain import explain
-from tradewind.cli.force import force, release
 from tradewind.cli.health import health
 from tradewind.cli.migrate import migrate
+from tradewind.cli.operations import force, operations, release
 from tradewind.cli.profile import profile
 from tradewind.cli.report import report
 from tradewind.errors import TradewindError
@@ -24,6 +24,7 @@ app.command()(stack.up)
 app.command()(report)
 app.command()(force)
 app.command()(release)
+app.command()(operations)
 app.command()(explain)
 app.add_typer(simulate.app, name="simulate")
 app.command()(profile)

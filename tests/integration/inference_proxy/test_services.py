@@ -173,6 +173,7 @@ async def test_a_forced_variant_serves_and_is_written_down(proxy: Proxy, selecto
     state = next(each for each in states.states if each.family == "ident")
     assert (state.decision, state.forced_variant) == ("ident-large", "medium")
     assert list(state.ready) == ["small", "medium", "large"]
+    assert "ident: forced to medium until" in (await command("operations", *at))[1]
 
     code, text = await command("release", "ident", "--why", "enough", *at)
     assert "follows decisions again" in text
@@ -186,6 +187,10 @@ async def test_a_forced_variant_serves_and_is_written_down(proxy: Proxy, selecto
         ("force", "medium", "a test"),
     ]
     assert all(each.operator for each in listed.operations)
+    lines = (await command("operations", "--at-most", "1", *at))[1].splitlines()
+    assert "ident: follows decision ident-large; ready: small, medium, large" in lines
+    assert lines[-1].endswith("released ident: enough")
+    assert lines[-2] == ""
 
 
 async def test_a_force_outlives_the_process(proxy: Proxy) -> None:

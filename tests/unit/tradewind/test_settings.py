@@ -58,3 +58,18 @@ def test_a_wrong_value_names_its_variable(text: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(StartupError) as raised:
         read_settings(ExampleSettings)
     assert str(raised.value) == f"TRADEWIND_SELECTOR_WINDOW: {text!r} is not a duration: write 90s, 5m, 24h or 28d"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1000000d", "it is more than 100 years (36525d)"),
+        ("99999999999d", "it is more than 100 years (36525d)"),
+        ("-P1D", "it is negative: write 90s, 5m, 24h or 28d"),
+    ],
+)
+def test_a_span_that_no_date_can_be_moved_by_is_refused(text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADEWIND_SELECTOR_WINDOW", text)
+    with pytest.raises(StartupError) as raised:
+        read_settings(ExampleSettings)
+    assert str(raised.value) == f"TRADEWIND_SELECTOR_WINDOW: {said}"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tradewind.cli.force import end_of
+from tradewind.cli.operations import end_of
 from tradewind.errors import InvalidInput
 
 

@@ -1,4 +1,4 @@
-"""`tradewind force` and `tradewind release`: an operator's word above every decision, for a while."""
+"""`tradewind force`, `release` and `operations`: an operator's word above every decision, and its journal."""
 
 import contextlib
 import getpass
@@ -60,6 +60,48 @@ def release(
     request = operations_pb2.ReleaseVariantRequest(family=family, operator=getpass.getuser(), why=why)
     released = _call(proxy, way, "ReleaseVariant", request).released
     Console().print(f"{family} follows decisions again" if released else f"{family} was not forced")
+
+
+@reaching
+def operations(
+    *,
+    at_most: Annotated[int, typer.Option(min=1, max=1_000, help="How many entries of the journal.")] = 20,
+    proxy: Proxy = "127.0.0.1:8001",
+    way: Way,
+) -> None:
+    """Shows what each family follows now, and what operators did, newest first."""
+    from tradewind.rpc.v1 import operations_pb2
+
+    states = _call(proxy, way, "ListStates", operations_pb2.ListStatesRequest()).states
+    journal = _call(proxy, way, "ListOperations", operations_pb2.ListOperationsRequest(at_most=at_most)).operations
+    for state in states:
+        typer.echo(standing(state))
+    typer.echo("" if journal else "\nno operator has forced or released anything")
+    for operation in journal:
+        typer.echo(entry(operation))
+
+
+def standing(state: Any) -> str:
+    """How a family stands, as one line."""
+    if state.HasField("forced_variant"):
+        follows = f"forced to {state.forced_variant} until {_second(state.forced_until)}"
+    else:
+        follows = f"follows decision {state.decision}" if state.decision else "has heard no decision yet"
+    return f"{state.family}: {follows}; ready: {', '.join(state.ready) or 'no variant'}"
+
+
+def entry(operation: Any) -> str:
+    """One entry of the journal, as one line."""
+    done = f"released {operation.family}"
+    if operation.HasField("until"):
+        done = f"forced {operation.family} to {operation.variant} until {_second(operation.until)}"
+    return f"{_second(operation.at)}  {operation.operator} {done}: {operation.why}"
+
+
+def _second(stamp: Any) -> str:
+    from tradewind.messages import moment
+
+    return format_time(moment(stamp).replace(microsecond=0))
 
 
 def end_of(text: str) -> datetime:
