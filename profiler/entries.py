@@ -52,9 +52,12 @@ def energy_figure(finding: Finding, energy: Estimate, origin: Origin) -> EnergyF
 
 
 def _spoken_of(finding: Finding, energy: Estimate) -> str:
-    """What the interval covers: how much the run's own parts differ, and not what comes after it."""
+    """What the interval covers: how much the run's own parts differ, and how much runs do where that is known."""
+    runs = (
+        f" and a standard deviation of {100 * finding.between_runs:.2g} % between runs" if finding.between_runs else ""
+    )
     load = "" if finding.other_work is None else f", other work {100 * finding.other_work:.0f} % of the machine"
-    return f"interval from {parts_of(energy.samples)} parts of a run of {finding.span_s:.0f} s{load}"
+    return f"interval from {parts_of(energy.samples)} parts of a run of {finding.span_s:.0f} s{runs}{load}"
 
 
 def latency_figure(latency: Latency, batch: int, origin: Origin) -> Figure:

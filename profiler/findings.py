@@ -40,6 +40,8 @@ class Finding:
     """From the first window to the end of the last: what the interval speaks of."""
     other_work: float | None = None
     """The share of the machine that others took meanwhile; None where Triton is elsewhere."""
+    between_runs: float = 0.0
+    """What the interval holds for the differences between runs: their standard deviation / mean."""
 
     @property
     def busy(self) -> bool:
@@ -62,14 +64,18 @@ def energies_by_cell(windows: Sequence[Window]) -> dict[Cell, list[float]]:
     return energies
 
 
-def find(cells: Sequence[Cell], windows: Sequence[Window], goal: Goal) -> dict[Cell, Finding]:
-    """A finding for every cell but the idle one."""
+def find(
+    cells: Sequence[Cell], windows: Sequence[Window], goal: Goal, between_runs: float = 0.0
+) -> dict[Cell, Finding]:
+    """A finding for every cell but the idle one; `between_runs` is the meter's, where the goal says nothing of it."""
+    if goal.between_runs is not None:
+        between_runs = goal.between_runs
     resting = idle_watts(windows)
     by_cell: Mapping[Cell, list[Window]] = {cell: [w for w in windows if w.cell == cell] for cell in cells}
-    return {cell: _finding(cell, by_cell[cell], resting, goal) for cell in cells if cell != IDLE}
+    return {cell: _finding(cell, by_cell[cell], resting, goal, between_runs) for cell in cells if cell != IDLE}
 
 
-def _finding(cell: Cell, windows: Sequence[Window], resting: float | None, goal: Goal) -> Finding:
+def _finding(cell: Cell, windows: Sequence[Window], resting: float | None, goal: Goal, between_runs: float) -> Finding:
     good = [window for window in windows if not window.refused]
     bad = [window for window in windows if window.refused]
     if refused := _why_not(good, bad, goal):
@@ -88,7 +94,7 @@ def _finding(cell: Cell, windows: Sequence[Window], resting: float | None, goal:
     shares = [window.other_work for window in good if window.other_work is not None]
     return Finding(
         cell,
-        energy,
+        energy.widened(between_runs),
         above,
         inferences / seconds,
         latency,
@@ -97,6 +103,7 @@ def _finding(cell: Cell, windows: Sequence[Window], resting: float | None, goal:
         len(bad),
         span_s=good[-1].begun + good[-1].seconds - good[0].begun,
         other_work=fmean(shares) if shares else None,
+        between_runs=between_runs,
     )
 
 

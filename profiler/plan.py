@@ -32,9 +32,11 @@ class Goal:
     """How sure is sure enough."""
 
     precision: float = 0.03
-    """Half the 95 % interval as a ratio of the mean, at which measuring stops."""
+    """Half the run's own 95 % interval as a ratio of the mean, at which measuring stops."""
     limit: float = 0.10
     """Beyond this a figure is not written, however long it was measured."""
+    between_runs: float | None = None
+    """Standard deviation between runs / mean, which no single run can see; the meter's own where nobody says."""
     least: int = 16
     """Windows before an interval is looked at."""
     most: int = 64

@@ -161,7 +161,8 @@ class Profiler:
         self, chosen: Chosen, measurement: Measurement, errors: Mapping[str, ErrorRate], resumed: int, settled: bool
     ) -> Profiled:
         """Judges the windows and writes what stands; the interrupted run's file goes once all is written."""
-        wish, findings = self.wish, find(measurement.cells, measurement.windows, self.wish.goal)
+        wish, between_runs = self.wish, chosen.meter.nameplate.between_runs
+        findings = find(measurement.cells, measurement.windows, wish.goal, between_runs)
         origin = self._origin(chosen)
         known = known_variants(wish.output, wish.family)
         written: dict[str, Variant] = {}

@@ -37,6 +37,8 @@ class Nameplate:
     """A powered device draws something at rest: its counter standing still is a broken counter."""
     whole_host: bool = False
     """The counter holds all work of the machine, not the measured server's alone."""
+    between_runs: float = 0.0
+    """Standard deviation / mean of whole runs, beyond what a run itself tells; 0 where nobody has measured it."""
     method: str = ""
     """What a reader of the figure should know of how it was taken."""
 

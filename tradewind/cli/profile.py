@@ -33,6 +33,9 @@ def profile(
     hardware: Annotated[str, typer.Option(help="The device's name, where the meter cannot tell.")] = "",
     precision: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is enough.")] = 0.03,
     limit: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is not written.")] = 0.10,
+    between_runs: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Deviation between runs / mean; the meter's if not said.")
+    ] = None,
     budget: Annotated[float, typer.Option(min=1, help="Seconds of measuring at most.")] = 120.0,
     spread: Annotated[float, typer.Option(min=0, help="Seconds to spread it over at least, where it fits.")] = 60.0,
     window: Annotated[float | None, typer.Option(min=0.1, help="Seconds per window; the meter's if not said.")] = None,
@@ -63,7 +66,7 @@ def profile(
         top_k=top_k,
         told_errors=parse_percentages("--error", error or []),
         told_source=error_source,
-        goal=Goal(precision=precision, limit=max(limit, precision), spread_s=spread),
+        goal=Goal(precision=precision, limit=max(limit, precision), between_runs=between_runs, spread_s=spread),
         budget_s=budget,
         window_s=window,
         warm_up_s=warm_up,

@@ -1,5 +1,6 @@
 """Windows in, figures or refusals out."""
 
+import math
 import random
 
 import pytest
@@ -83,3 +84,15 @@ def test_quiet_windows_alone_give_the_latency() -> None:
 def test_few_requests_have_no_95th_percentile() -> None:
     finding = find((CELL,), [window(count=2)] * 8, Goal())[CELL]
     assert "16 timed requests are too few" in finding.latency_refused
+
+
+def test_what_is_known_of_the_differences_between_runs_widens_the_interval_and_nothing_else() -> None:
+    windows = [window(10 + 0.01 * (i % 3)) for i in range(16)]
+    alone, known = (find((CELL,), windows, Goal(), between)[CELL] for between in (0.0, 0.03))
+    assert alone.energy_mj is not None
+    assert known.energy_mj is not None
+    assert (known.energy_mj.mean, known.energy_mj.cv) == (alone.energy_mj.mean, alone.energy_mj.cv)
+    expected = math.hypot(alone.energy_mj.relative_half_width, 1.959964 * 0.03)
+    assert known.energy_mj.relative_half_width == pytest.approx(expected)
+    assert find((CELL,), windows, Goal(between_runs=0.0), 0.03)[CELL].energy_mj == alone.energy_mj
+    assert find((CELL,), windows, Goal(between_runs=0.2), 0.03)[CELL].refused == ""  # No longer run would help.
