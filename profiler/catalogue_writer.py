@@ -28,12 +28,7 @@ def write_catalogue(
     document = _read(path, yaml)
     families = document.setdefault("families", CommentedMap())
     entry = families.setdefault(family, CommentedMap())
-    entry.setdefault("error_metric", error_metric)
-    if entry["error_metric"] != error_metric:
-        raise InvalidInput(
-            f"catalogue {path}: family {family} has the error {entry['error_metric']}, measured was {error_metric}: "
-            f"choose it with --error-metric"
-        )
+    _check_metric(path, family, entry.setdefault("error_metric", error_metric), error_metric)
     listed = entry.setdefault("pool", _flow(pool))
     listed.extend(name for name in pool if name not in listed and name not in entry.get("variants", {}))
     described = entry.setdefault("variants", CommentedMap())
@@ -44,12 +39,26 @@ def write_catalogue(
     _replace(path, text)
 
 
+def check_family(path: Path, family: str, error_metric: str) -> None:
+    """InvalidInput when a catalogue that is there is broken, or counts the family's error in another way."""
+    if path.exists() and (found := load_catalogue(path).families.get(family)) is not None:
+        _check_metric(path, family, found.error_metric, error_metric)
+
+
 def known_variants(path: Path, family: str) -> Mapping[str, Variant]:
     """What a catalogue already says of a family; nothing where there is no file or no such family."""
     if not path.exists():
         return {}
     found = load_catalogue(path).families.get(family)
     return found.variants if found is not None else {}
+
+
+def _check_metric(path: Path, family: str, written: str, measured: str) -> None:
+    if written != measured:
+        raise InvalidInput(
+            f"catalogue {path}: family {family} has the error {written}, measured is {measured}: "
+            f"choose it with --error-metric"
+        )
 
 
 def _read(path: Path, yaml: YAML) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from profiler.ahead import check_can_write
 from profiler.findings import energies_by_cell
 from profiler.meter_offers import Metering, local_triton, offers
 from profiler.meters.choose import Chosen, choose_meter
@@ -19,6 +20,7 @@ from profiler.windows import Window
 def run_profile(wish: Wish, metering: Metering, plot: Path, console: Console | None = None) -> bool:
     """Profiles, shows a table, draws the plot; True when every variant was written whole."""
     console = console or Console()
+    check_can_write("--plot", plot)
     profiler = Profiler(wish)
     pid = metering.triton_pid or local_triton(wish.address)
     chosen = choose_meter(metering.wanted, offers(metering, pid, on_gpu=profiler.on_gpu))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import tritonclient.grpc as triton
 
-from profiler.catalogue_writer import known_variants, write_catalogue
+from profiler.ahead import check_can_write, check_told_errors
+from profiler.catalogue_writer import check_family, known_variants, write_catalogue
 from profiler.entries import RANDOM_WEIGHTS, Origin, error_figure, variant_entry
 from profiler.error_rate import ErrorRate, evaluate
 from profiler.findings import Finding, find, idle_watts
@@ -75,12 +76,15 @@ class Profiler:
 
     def __init__(self, wish: Wish) -> None:
         self.wish = wish
+        self.k = k_of(wish.error_metric)
+        check_told_errors(wish.told_errors, wish.told_source, wish.variants)
+        check_can_write("--output", wish.output)
+        check_family(wish.output, wish.family, wish.error_metric)
         self.client: triton.InferenceServerClient = connect(wish.address, wish.way)
         self.models = {
             name: describe_model(self.client, model, version) for name, (model, version) in wish.variants.items()
         }
         self.inputs = self._inputs()
-        self.k = k_of(wish.error_metric)
         self.skipped = tuple(
             f"{name} x {batch}: {model.name} takes at most {model.max_batch} at once"
             for name, model in self.models.items()

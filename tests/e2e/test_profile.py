@@ -150,6 +150,9 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(triton: Triton, test_digi
         (("--meter", "smart-plug"), "no such meter"),
         (("--batch", "none"), "--batch 'none'"),
         (("--error-metric", "wer"), "--error-metric wer"),
+        (("--family", "digits/8"), "--family 'digits/8'"),
+        (("--output", "."), "--output .: that is a folder"),
+        (("--plot", "plot.doc"), "--plot plot.doc: it is written as PNG"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

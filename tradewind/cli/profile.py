@@ -46,6 +46,7 @@ def profile(
     way: Way,
 ) -> None:
     """Energy, latency, throughput and error of every variant; refuses figures it cannot stand behind."""
+    from profiler.ahead import plot_of
     from profiler.command import run_profile
     from profiler.meter_offers import Metering
     from profiler.options import parse_numbers, parse_pairs, parse_percentages, parse_variants
@@ -74,9 +75,10 @@ def profile(
         fresh=fresh,
         way=way,
     )
+    picture = plot_of(plot, output, family)
     metering = Metering(meter, tuple(gpu or ()), triton_metrics, triton_pid, watts_per_core, hardware)
     try:
-        whole = run_profile(wish, metering, plot or output.with_suffix(f".{family}.png"))
+        whole = run_profile(wish, metering, picture)
     except KeyboardInterrupt:
         typer.echo("tradewind: interrupted; the same command goes on from here, with --fresh from the start", err=True)
         raise typer.Exit(130) from None

@@ -26,6 +26,17 @@ from tradewind.errors import InvalidInput, NotReady
 WATTS = 10.0
 QUICK = Goal(precision=0.2, limit=0.5, least=4, most=6, fewest=3, spread_s=0)
 
+ANOTHER_ERROR = """
+families:
+  burn:
+    error_metric: wer
+    pool: [burn-small]
+    variants:
+      burn-small:
+        energy_mj: {value: 20, provenance: estimated}
+        error: {value: 1, provenance: estimated}
+"""
+
 
 def wish(triton: Triton, folder: Path, *models: str, **options: Any) -> Wish:
     variants = {model: (model, "") for model in models or BURN_S}
@@ -135,7 +146,9 @@ FAULTS: dict[str, Callable[[int, float], float | None]] = {
 def test_no_fault_of_the_counter_becomes_a_wrong_figure(
     burning_triton: Triton, tmp_path: Path, fault: str, every: int
 ) -> None:
-    asked = wish(burning_triton, tmp_path, "burn-large", told_errors={"burn-large": 5.0}, budget_s=12)
+    asked = wish(
+        burning_triton, tmp_path, "burn-large", told_errors={"burn-large": 5.0}, told_source="a paper", budget_s=12
+    )
     meter = Faulty(burning_triton.child.pid, FAULTS[fault], every)
     found = profiled(asked, Chosen(meter))
     if every == 7:
@@ -154,7 +167,9 @@ def test_a_counter_that_stands_still_is_refused(burning_triton: Triton, tmp_path
             self._reads += 1
             return Sample(super().read().at_s, (42.0,))
 
-    asked = wish(burning_triton, tmp_path, "burn-large", told_errors={"burn-large": 5.0}, budget_s=8)
+    asked = wish(
+        burning_triton, tmp_path, "burn-large", told_errors={"burn-large": 5.0}, told_source="a paper", budget_s=8
+    )
     found = profiled(asked, Chosen(Stalled(burning_triton.child.pid, lambda _r, v: v, 10)))
     assert found.written == {}
     assert "does not see the device" in found.refusals[0]
@@ -168,6 +183,29 @@ def test_what_is_asked_wrongly_is_said(burning_triton: Triton, tmp_path: Path) -
         Profiler(dataclasses.replace(wish(burning_triton, tmp_path), address="127.0.0.1:1"))
     with pytest.raises(InvalidInput, match="--labels needs --inputs"):
         Profiler(wish(burning_triton, tmp_path, labels=tmp_path / "labels.npy"))
+
+
+def test_what_would_spoil_the_end_is_said_before_the_beginning(burning_triton: Triton, tmp_path: Path) -> None:
+    told = {"burn-small": 5.0, "burn-lrge": 4.0}
+    with pytest.raises(InvalidInput, match="--error names burn-lrge, which is not among --variants"):
+        Profiler(wish(burning_triton, tmp_path, told_errors=told, told_source="a paper"))
+    with pytest.raises(InvalidInput, match="--error needs --error-source"):
+        Profiler(wish(burning_triton, tmp_path, told_errors={"burn-small": 5.0}))
+    output = tmp_path / "catalogue.yaml"
+    output.write_text("families: [")
+    with pytest.raises(InvalidInput, match=r"catalogue\.yaml: line 1"):
+        Profiler(wish(burning_triton, tmp_path))
+    output.write_text(ANOTHER_ERROR)
+    with pytest.raises(InvalidInput, match="has the error wer, measured is top1_error_pct"):
+        Profiler(wish(burning_triton, tmp_path))
+    output.unlink()
+    with pytest.raises(InvalidInput, match="that is a folder"):
+        Profiler(wish(burning_triton, tmp_path, output=tmp_path))
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match=r"--output .*: cannot be written there"):
+        Profiler(wish(burning_triton, tmp_path, output=tmp_path / "file" / "catalogue.yaml"))
+    with pytest.raises(InvalidInput, match=r"--plot .*: cannot be written there"):
+        run_profile(wish(burning_triton, tmp_path), Metering("cpu-time"), tmp_path / "file" / "plot.png")
 
 
 def chosen(triton: Triton) -> Chosen:
