@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from profiler.ahead import check_folder
 from profiler.models.repository import Backend, write_model
 from tradewind.errors import InvalidInput, NotReady
 
@@ -29,6 +30,7 @@ def export_models(
     known = torchvision.models.list_models(module=torchvision.models)
     if unknown := [name for name in names if name not in known]:
         raise InvalidInput(f"torchvision has no classifier {', '.join(unknown)}; it has {', '.join(known)}")
+    check_folder("--to", repository, repository)
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             network = Path(folder) / "model.onnx"

@@ -2,11 +2,13 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from profiler.ahead import check_folder
 from profiler.inputs import Inputs, read_inputs
-from profiler.models.repository import Backend, write_model
+from profiler.models.repository import Backend, confesses_random_weights, write_model
 from tradewind.errors import InvalidInput
 
 _CALIBRATES_WITH = 256
@@ -17,10 +19,19 @@ def quantise_model(repository: Path, model: str, name: str, inputs: Path, *, bac
     source = repository / model / "1" / "model.onnx"
     if not source.exists():
         raise InvalidInput(f"{source} is not there: name a model of the repository that has an ONNX network")
+    check_folder("--to", repository, repository)
     with tempfile.TemporaryDirectory() as folder:
         network = Path(folder) / "model.onnx"
         quantise_network(source, network, read_inputs(inputs, None))
-        return write_model(repository, name, network, backend=backend, max_batch=max_batch, threads=1)
+        return write_model(
+            repository,
+            name,
+            network,
+            backend=backend,
+            max_batch=max_batch,
+            random_weights=confesses_random_weights(repository / model),
+            threads=1,
+        )
 
 
 def quantise_network(source: Path, target: Path, inputs: Inputs) -> None:
@@ -32,12 +43,35 @@ def quantise_network(source: Path, target: Path, inputs: Inputs) -> None:
         quantization.quantize_static(
             str(prepared),
             str(target),
-            _Examples(inputs),
+            _Examples(_as_it_takes(source, inputs)),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
+
+
+def _as_it_takes(source: Path, inputs: Inputs) -> Inputs:
+    """The arrays that the network takes, in its datatypes; InvalidInput where they do not fit."""
+    import onnx
+
+    graph = onnx.load(source, load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    arrays = {}
+    for value in graph.input:
+        if value.name in weights:
+            continue
+        if value.name not in inputs.arrays:
+            raise InvalidInput(
+                f"--inputs has no array {value.name}, which {source} takes; it has {', '.join(inputs.arrays)}"
+            )
+        array, tensor = inputs.arrays[value.name], value.type.tensor_type
+        wanted = [size.dim_value or -1 for size in tensor.shape.dim][1:]
+        given = list(array.shape[1:])
+        if len(given) != len(wanted) or any(size not in (-1, has) for size, has in zip(wanted, given, strict=True)):
+            raise InvalidInput(f"--inputs {value.name} is {given} without the examples; {source} takes {wanted}")
+        arrays[value.name] = array.astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), copy=False)
+    return replace(inputs, arrays=arrays)
 
 
 class _Examples:

@@ -1,5 +1,6 @@
 """An ONNX network as a model of a Triton repository."""
 
+import re
 import shutil
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,8 @@ from tradewind.errors import InvalidInput
 
 _TYPES = {1: "TYPE_FP32", 2: "TYPE_UINT8", 3: "TYPE_INT8", 6: "TYPE_INT32", 7: "TYPE_INT64", 10: "TYPE_FP16"}
 """ONNX's numbers for the datatypes of tensors, as Triton names them."""
+
+_RANDOM = re.compile(r'key\s*:\s*"weights"\s*,?\s*value\s*:?\s*\{\s*string_value\s*:\s*"random"')
 
 
 class Backend(StrEnum):
@@ -43,6 +46,12 @@ def write_model(
     config = _config(name, backend, max_batch, inputs, outputs, parameters)
     (repository / name / "config.pbtxt").write_text(config, encoding="utf-8")
     return repository / name
+
+
+def confesses_random_weights(model: Path) -> bool:
+    """Whether the configuration in a model's folder says that its weights are random, as `write_model` writes it."""
+    config = model / "config.pbtxt"
+    return config.is_file() and _RANDOM.search(config.read_text(encoding="utf-8")) is not None
 
 
 def _config(

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -98,6 +99,44 @@ def test_int8_answers_like_the_network_it_came_from(tmp_path: Path) -> None:
     assert weights == {TensorProto.INT8}
     agree = answers(source, x[200:]).argmax(axis=1) == answers(network, x[200:]).argmax(axis=1)
     assert agree.mean() > 0.95
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("random_weights", [True, False])
+def test_int8_of_random_weights_confesses_them_too(tmp_path: Path, random_weights: bool) -> None:
+    repository, network = tmp_path / "r", two_layers(tmp_path / "n.onnx")
+    write_model(repository, "net", network, backend=Backend.ONNXRUNTIME, max_batch=8, random_weights=random_weights)
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(1).standard_normal((20, FEATURES)).astype(np.float32))
+    folder = quantise_model(repository, "net", "net-int8", tmp_path / "x.npz", backend=Backend.PYTHON, max_batch=8)
+    assert ('string_value: "random"' in (folder / "config.pbtxt").read_text()) is random_weights
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_int8_takes_inputs_in_another_precision_and_says_which_do_not_fit(tmp_path: Path) -> None:
+    two_layers(tmp_path / "r" / "net" / "1" / "model.onnx")
+    x = np.random.default_rng(1).standard_normal((20, FEATURES))
+
+    def quantise(**arrays: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Path:
+        np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type] # its stub takes the arrays for a flag
+        return quantise_model(
+            tmp_path / "r", "net", "net-int8", tmp_path / "x.npz", backend=Backend.PYTHON, max_batch=8
+        )
+
+    assert (quantise(x=x, beside=x) / "1" / "model.onnx").exists()
+    with pytest.raises(InvalidInput, match=r"--inputs has no array x, which .* takes; it has pixels"):
+        quantise(pixels=x)
+    with pytest.raises(InvalidInput, match=r"--inputs x is \[8\] without the examples; .* takes \[16\]"):
+        quantise(x=x[:, :8])
+
+
+def test_a_repository_that_cannot_be_written_is_said_before_exporting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = SimpleNamespace(models=SimpleNamespace(list_models=lambda module: ["resnet18"]))  # noqa: ARG005 -- its name
+    monkeypatch.setattr("profiler.models.export._torchvision", lambda: networks)
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInput, match=r"--to .*: cannot be written there"):
+        export_models(["resnet18"], tmp_path / "file" / "r", random_weights=True, backend=Backend.PYTHON, max_batch=8)
 
 
 def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
