@@ -4,7 +4,8 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from profiler.calibrate import CalibrationMetrics, Calibrator, DriftWarnings, look_at, write_calibration
+from profiler.ahead import check_can_write
+from profiler.calibrate import CalibrationMetrics, Calibrator, DriftWarnings, Untold, look_at, write_calibration
 from profiler.meter_offers import Metering, local_triton, offers
 from profiler.meters.choose import choose_meter
 from profiler.meters.meter import MeterError
@@ -27,6 +28,8 @@ async def main() -> None:
     if settings.catalogue is None:
         raise StartupError("TRADEWIND_CATALOGUE: name the catalogue to compare with")
     catalogue = load_catalogue(settings.catalogue)
+    if settings.profiler_output is not None:
+        check_can_write("TRADEWIND_PROFILER_OUTPUT", settings.profiler_output)
     address = settings.profiler_triton_grpc
     client = connect(address, way("profiler_triton_", settings))
     metering = Metering(
@@ -38,13 +41,13 @@ async def main() -> None:
     plate = chosen.meter.nameplate
     registry = CollectorRegistry()
     metrics, calibrator = CalibrationMetrics(registry), Calibrator(catalogue, plate)
-    warnings = DriftWarnings(settings.profiler_tolerance)
+    warnings, untold = DriftWarnings(settings.profiler_tolerance), Untold()
     port = _serve_metrics(settings.profiler_listen, registry)
     log.info("calibrating", meter=plate.name, passed_over=chosen.passed_over, hardware=plate.hardware)
     print(f"profiler listening on {settings.profiler_listen.rpartition(':')[0]}:{port}", flush=True)
     interval_s = max(settings.profiler_interval.total_seconds(), 15 * plate.step_s)
     stop = asyncio.create_task(stop_requested())
-    unseen = ""
+    unseen = unwritten = ""
     while not stop.done():
         try:
             refused = calibrator.add(await asyncio.to_thread(look_at, client, chosen.meter))
@@ -58,9 +61,18 @@ async def main() -> None:
         metrics.publish(result, verdicts, calibrator.dropped)
         for sentence in warnings.tell(verdicts):
             log.warning(sentence)
+        for sentence in untold.tell(verdicts):
+            log.info(sentence)
         # What is not measured any more grows old, and whoever charges by it sees that.
         if settings.profiler_output is not None and calibrator.measured_at is not None:
-            write_calibration(settings.profiler_output, verdicts, plate, calibrator.measured_at)
+            failed = ""
+            try:
+                write_calibration(settings.profiler_output, verdicts, plate, calibrator.measured_at)
+            except OSError as error:
+                failed = f"{settings.profiler_output} cannot be written: {error.strerror}"
+            if failed and failed != unwritten:
+                log.warning("the ratios are measured but not written", why=failed)
+            unwritten = failed
         await asyncio.wait([stop], timeout=interval_s)
 
 

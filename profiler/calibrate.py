@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ log = get_logger(__name__)
 
 _KEEPS = 360
 """Intervals the regression looks back over: an hour at ten seconds each."""
+
+_FIGURES = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,27 @@ class DriftWarnings:
             elif key in self._drifted and not ratio.drifted(self._tolerance):
                 self._drifted.discard(key)
                 sentences.append(f"{verdict.variant} of {verdict.family} is back at its catalogue figure")
+        return sentences
+
+
+class Untold:
+    """Says once why a variant's energy cannot be told from what is served, and again after it could be told."""
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, str], set[str]] = {}
+
+    def tell(self, verdicts: tuple[Verdict, ...]) -> list[str]:
+        """The sentences that are new; one that differs from an earlier one in its figures only is not."""
+        sentences = []
+        for verdict in verdicts:
+            key, why = (verdict.family, verdict.variant), verdict.energy.why_not
+            if verdict.ratio is not None:
+                self._said.pop(key, None)
+                continue
+            said, kind = self._said.setdefault(key, set()), _FIGURES.sub("", why)
+            if kind not in said:
+                said.add(kind)
+                sentences.append(f"{verdict.variant} of {verdict.family} is not calibrated: {why}")
         return sentences
 
 

@@ -58,6 +58,20 @@ def test_it_says_its_port_publishes_and_ends(burning_triton: Triton, tmp_path: P
     assert "Traceback" not in child.log.read_text()
 
 
+def test_an_output_that_cannot_be_written_is_one_sentence(burning_triton: Triton, tmp_path: Path) -> None:
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
+    child = service(
+        tmp_path,
+        TRADEWIND_CATALOGUE=str(tmp_path / "catalogue.yaml"),
+        TRADEWIND_PROFILER_TRITON_GRPC=burning_triton.grpc,
+        TRADEWIND_PROFILER_LISTEN="127.0.0.1:0",
+        TRADEWIND_PROFILER_OUTPUT=str(tmp_path / "catalogue.yaml" / "calibration.json"),
+    )
+    child.start()
+    with pytest.raises(StartupError, match=r"TRADEWIND_PROFILER_OUTPUT .*: cannot be written there"):
+        child.wait_listening()
+
+
 def test_a_missing_triton_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     child = service(

@@ -10,7 +10,7 @@ import tritonclient.grpc
 from prometheus_client import CollectorRegistry, generate_latest
 
 from local_stack.triton import Triton
-from profiler.calibrate import CalibrationMetrics, Calibrator, DriftWarnings, look_at, write_calibration
+from profiler.calibrate import CalibrationMetrics, Calibrator, DriftWarnings, Untold, look_at, write_calibration
 from profiler.inputs import make_up
 from profiler.load import Load
 from profiler.meters.cpu_time import CpuTimeMeter
@@ -119,6 +119,14 @@ def test_a_constant_mix_is_said_and_has_no_ratio(burning_triton: Triton) -> None
     verdicts = calibrator.verdicts(result)
     assert [verdict.ratio for verdict in verdicts] == [None, None]
     assert all(verdict.energy.why_not for verdict in verdicts)
+    untold = Untold()
+    said = untold.tell(verdicts)
+    assert [sentence.partition(" is not calibrated: ")[0] for sentence in said] == [
+        "burn-large of burn",
+        "burn-small of burn",
+    ]
+    assert all(sentence.endswith(verdict.energy.why_not) for sentence, verdict in zip(said, verdicts, strict=True))
+    assert untold.tell(verdicts) == []
     metrics.publish(result, verdicts, 0)
     page = generate_latest(registry).decode()
     assert "energy_ratio{" not in page
