@@ -13,10 +13,13 @@ from tradewind.catalogue import Provenance
 DEFAULT_WATTS_PER_CORE = 10.0
 """An assumption, not a measurement: set the machine's own with --watts-per-core (socket power / cores under load)."""
 
-BETWEEN_RUNS = 0.03
-"""How far whole runs are apart beyond their own intervals, as a ratio of the mean. Measured: three models, 20 runs on a
-quiet virtual machine of 2 cores (2.5 to 3.1 %) and 20 on the same kind beside other work (2.6 to 3.9 %). The processor
-is shared with machines that cannot be seen from here; the same instructions take more time for a quarter of an hour."""
+BETWEEN_RUNS = 0.04
+"""How far whole runs are apart beyond their own intervals, as a ratio of the mean.
+
+Measured on virtual machines of 2 cores, three models, three times 20 runs: 2.5 to 3.1 % with nothing else to do, 2.6 to
+3.9 % and 4.5 to 6.5 % beside other work; this is their root mean square. The processor is shared with machines that
+cannot be seen from here, and the same instructions take more time for a quarter of an hour. Tables: docs/profiling.md.
+"""
 
 
 class CpuTimeMeter:
