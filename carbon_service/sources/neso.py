@@ -11,6 +11,8 @@ from tradewind.readings import Reading, ReadingKind, Signal
 URL = "https://api.carbonintensity.org.uk"
 PROVIDER = "NESO"
 LAST_REGION = 17
+_LESS_THAN_A_MINUTE = timedelta(minutes=1, microseconds=-1)
+"""NESO takes whole minutes: an end is rounded up, or a half-hour that begins within its minute is never asked for."""
 
 REGIONS = {
     "GB-NSC": 1,
@@ -53,7 +55,7 @@ class Neso:
 
     async def history(self, zone: str, start: datetime, end: datetime) -> list[Reading]:
         """The half-hours of [start, end)."""
-        readings = await self._get(zone, f"{_minute(start)}/{_minute(end)}")
+        readings = await self._get(zone, f"{_minute(start)}/{_minute(end + _LESS_THAN_A_MINUTE)}")
         return [reading for reading in readings if start <= reading.valid_from < end]
 
     async def forecast(self, zone: str) -> list[Reading]:
