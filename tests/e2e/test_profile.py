@@ -118,9 +118,13 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(triton: Triton, test_digi
         "0",
         "--limit",
         "0.9",
+        "--precision",
+        "0.001",  # So that it is not done before it is interrupted.
     )
+    # Where the tests run in a shell's background, children are born deaf to SIGINT.
+    heard = ("env", "--default-signal=INT")
     first = subprocess.Popen(
-        [TRADEWIND, *map(str, arguments_of(triton, test_digits, output, *short, "--budget", "100"))],
+        [*heard, TRADEWIND, *map(str, arguments_of(triton, test_digits, output, *short, "--budget", "100"))],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )

@@ -44,10 +44,13 @@ def test_measured_energies_ratios_metrics_and_warnings(burning_triton: Triton, t
     models = {name: describe_model(client, name) for name in BURN_S}
     loads = {name: Load(burning_triton.grpc, model, make_up(model, {}), 1) for name, model in models.items()}
     rng = random.Random(4)
-    for _ in range(25):
+    for number in range(100):
         look = look_at(client, meter)
         assert right.add(look) == ""
         wrong.add(look)
+        # Beside other work CPU time is vaguer, and more intervals are needed.
+        if number >= 25 and any(each.variant == "burn-large" and each.ratio for each in right.verdicts(right.result())):
+            break
         for load in loads.values():
             load.run(0, at_least=rng.randint(1, 25))
         # Without pauses the time is the sum of the loads, and the draw at rest could not be told from them.
