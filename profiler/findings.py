@@ -68,8 +68,7 @@ def find(
     cells: Sequence[Cell], windows: Sequence[Window], goal: Goal, between_runs: float = 0.0
 ) -> dict[Cell, Finding]:
     """A finding for every cell but the idle one; `between_runs` is the meter's, where the goal says nothing of it."""
-    if goal.between_runs is not None:
-        between_runs = goal.between_runs
+    between_runs = goal.known_between_runs(between_runs)
     resting = idle_watts(windows)
     by_cell: Mapping[Cell, list[Window]] = {cell: [w for w in windows if w.cell == cell] for cell in cells}
     return {cell: _finding(cell, by_cell[cell], resting, goal, between_runs) for cell in cells if cell != IDLE}

@@ -34,7 +34,7 @@ class Goal:
     precision: float = 0.03
     """Half the run's own 95 % interval as a ratio of the mean, at which measuring stops."""
     limit: float = 0.10
-    """Beyond this a figure is not written, however long it was measured."""
+    """Half the run's own interval as a ratio of the mean: beyond it a figure is not written, however long it took."""
     between_runs: float | None = None
     """Standard deviation between runs / mean, which no single run can see; the meter's own where nobody says."""
     least: int = 16
@@ -44,6 +44,10 @@ class Goal:
     """Below this nothing is written, whatever the budget."""
     spread_s: float = 60.0
     """The time that the least windows are spread over: what a machine does changes within a minute."""
+
+    def known_between_runs(self, meters: float) -> float:
+        """What the user says of the differences between runs, or what is known of such a meter."""
+        return meters if self.between_runs is None else self.between_runs
 
 
 def is_enough(energies_mj: Sequence[float], goal: Goal) -> bool:

@@ -99,9 +99,7 @@ def measure_repeatedly(
         finally:
             for load in loads.values():
                 load.close()
-        yield _run(
-            measurement.windows, meter.nameplate.between_runs if goal.between_runs is None else goal.between_runs
-        )
+        yield _run(measurement.windows, goal.known_between_runs(meter.nameplate.between_runs))
 
 
 def _run(windows: Sequence[Window], between_runs: float) -> Run:

@@ -31,8 +31,8 @@ def profile(
     triton_pid: Annotated[int | None, typer.Option(help="Triton's process; found by its port if not said.")] = None,
     watts_per_core: Annotated[float, typer.Option(min=0.01, help="For cpu-time: an assumption.")] = 10.0,
     hardware: Annotated[str, typer.Option(help="The device's name, where the meter cannot tell.")] = "",
-    precision: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is enough.")] = 0.03,
-    limit: Annotated[float, typer.Option(min=0.001, max=1, help="Half interval / mean that is not written.")] = 0.10,
+    precision: Annotated[float, typer.Option(min=0.001, max=1, help="Half the own interval / mean: enough.")] = 0.03,
+    limit: Annotated[float, typer.Option(min=0.001, max=1, help="Half the own interval / mean: refused.")] = 0.10,
     between_runs: Annotated[
         float | None, typer.Option(min=0, max=1, help="Deviation between runs / mean; the meter's if not said.")
     ] = None,
