@@ -1,6 +1,8 @@
 """A service that asks providers: current, forecast, history and the health of each source, from a zones file."""
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,31 @@ def watttime_answer(path: str, query: dict[str, str]) -> dict[str, Any]:
     return {"data": points, "meta": {"region": "X", "signal_type": "co2_moer", "units": "lbs_co2_per_mwh"}}
 
 
+@asynccontextmanager
+async def polled(
+    directory: Path, zones: Mapping[str, Any], database: str, broker: str, name: str, **settings: Any
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A service with a zones file, and a way to ask it, for a minute."""
+    path = directory / "zones.yaml"
+    path.write_text(yaml.safe_dump({"zones": zones}))
+    told = CarbonSettings(
+        database_url=database,
+        broker_url=broker,
+        carbon_listen="127.0.0.1:0",
+        carbon_client_id=name,
+        carbon_zones_file=path,
+        carbon_watttime_user="user",
+        carbon_watttime_password="password",  # noqa: S106 -- of a provider that is a test's own
+        **settings,
+    )
+    async with (
+        CarbonService(told) as service,
+        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
+        asyncio.timeout(60),
+    ):
+        yield channel
+
+
 async def test_a_zone_with_providers(
     migrated_url: str, broker: str, unique_zone: str, provider: Any, answers: Any, tmp_path: Path
 ) -> None:
@@ -71,24 +98,15 @@ async def test_a_zone_with_providers(
         },
         unique_zone: {"signal": "marginal", "sources": [{"provider": "watttime", "area": "X"} | own]},
     }
-    path = tmp_path / "zones.yaml"
-    path.write_text(yaml.safe_dump({"zones": zones}))
-    settings = CarbonSettings(
-        database_url=migrated_url,
-        broker_url=broker,
-        carbon_listen="127.0.0.1:0",
-        carbon_client_id=unique_zone,
-        carbon_zones_file=path,
+    async with polled(
+        tmp_path,
+        zones,
+        migrated_url,
+        broker,
+        unique_zone,
         carbon_backfill=timedelta(hours=26),
         carbon_electricity_maps_key="key",
-        carbon_watttime_user="user",
-        carbon_watttime_password="password",  # noqa: S106 -- of a provider that is this test's own
-    )
-    async with (
-        CarbonService(settings) as service,
-        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
-        asyncio.timeout(60),
-    ):
+    ) as channel:
         stub = carbon_pb2_grpc.CarbonStub(channel)
         while await with_forecasts(stub) != {"GB", unique_zone}:  # noqa: ASYNC110 -- another task brings it about
             await asyncio.sleep(0.05)
@@ -150,24 +168,15 @@ async def test_marginal_is_asked_beside_average_and_nothing_older_than_is_kept(
 
     provider.answer = answer
     watttime = {"provider": "watttime", "area": "X", "url": provider.url}
-    path = tmp_path / "zones.yaml"
     zones = {"GB": {"sources": [{"provider": "neso", "url": provider.url}, watttime]}, "US": {"sources": [watttime]}}
-    path.write_text(yaml.safe_dump({"zones": zones}))
-    settings = CarbonSettings(
-        database_url=migrated_url,
-        broker_url=broker,
-        carbon_listen="127.0.0.1:0",
-        carbon_client_id=unique_zone,
-        carbon_zones_file=path,
+    async with polled(
+        tmp_path,
+        zones,
+        migrated_url,
+        broker,
+        unique_zone,
         carbon_retention=timedelta(hours=12),
-        carbon_watttime_user="user",
-        carbon_watttime_password="password",  # noqa: S106 -- of a provider that is this test's own
-    )
-    async with (
-        CarbonService(settings) as service,
-        grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}") as channel,
-        asyncio.timeout(60),
-    ):
+    ) as channel:
         stub = carbon_pb2_grpc.CarbonStub(channel)
         used: list[bool] = []
         while used != [True, True]:
