@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import func, select
 
-from bench.soak_load import FAMILY, TENANT_KEY, Clients, Count, capacity, pace
+from bench.soak_load import FAMILY, TENANT_KEY, Clients, Count, burst, capacity, pace
 from inference_proxy.store import ledger, unattributed
 from local_stack.broker import Broker
 from local_stack.services import Service
@@ -246,6 +246,7 @@ async def soak(stand: Stand, minutes: float, share: float, rate: float | None) -
     grid = asyncio.create_task(_every(_GRID_S, stand.say))
     try:
         most = await capacity(clients, count)
+        await burst(clients, count)
         rate = rate or most * share
         before_cpu, before, begun = _cpu_s(stand.proxy.child.pid), count.answered, time.monotonic()
         looking = asyncio.create_task(_every(_SAMPLE_S, lambda _: samples.append(stand.sample(begun))))

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2
 
 FAMILY, TENANT_KEY = "ident", "x-tenant"
 
-_CALIBRATION_S, _TICK_S = 5.0, 0.02
+_CALIBRATION_S, _BURST_S, _TICK_S = 5.0, 5.0, 0.02
 _IN_FLIGHT, _OUTSTANDING = 16, 400
 _TENANTS = 40
 
@@ -87,14 +87,27 @@ class Clients:
 
 async def capacity(clients: Clients, count: Count) -> float:
     """Answers per second when a few clients ask as fast as they can."""
-    until, begun, before = time.monotonic() + _CALIBRATION_S, time.monotonic(), count.answered
+    return await _flat_out(clients, count, _IN_FLIGHT, _CALIBRATION_S)
+
+
+async def burst(clients: Clients, count: Count) -> None:
+    """As many outstanding at once as `pace` ever lets there be.
+
+    A busy machine brings that about at any moment, and what it takes is kept by every allocator. It belongs to the
+    warm-up, so that what memory does afterwards is growth and not the luck of when the largest backlog was.
+    """
+    await _flat_out(clients, count, _OUTSTANDING, _BURST_S)
+
+
+async def _flat_out(clients: Clients, count: Count, in_flight: int, seconds: float) -> float:
+    begun, before = time.monotonic(), count.answered
     numbers = itertools.count()
 
     async def ask() -> None:
-        while time.monotonic() < until:
+        while time.monotonic() < begun + seconds:
             await _send(clients, next(numbers), count)
 
-    await asyncio.gather(*(ask() for _ in range(_IN_FLIGHT)))
+    await asyncio.gather(*(ask() for _ in range(in_flight)))
     return (count.answered - before) / (time.monotonic() - begun)
 
 
