@@ -12,7 +12,7 @@ from profiler.meter_offers import Metering, local_triton, offers
 from profiler.meters.choose import Chosen, choose_meter
 from profiler.pareto import dominated
 from profiler.plan import Cell, is_enough
-from profiler.profile import Profiled, Profiler, Wish
+from profiler.profile import Profiled, Profiler, Wish, unknown_error
 from profiler.result_tables import energy_table, say, speed_table
 from profiler.windows import Window
 
@@ -64,6 +64,8 @@ def _announce(console: Console, chosen: Chosen, profiler: Profiler) -> None:
     for name, model in profiler.models.items():
         if model.random_weights:
             say(console, f"{name} has random weights: its energy and latency are real, its error is not", "yellow")
+    for name in profiler.without_error:
+        say(console, f"{name} will be measured and not written: {unknown_error(name)}", "yellow")
 
 
 def _report(console: Console, wish: Wish, profiled: Profiled) -> None:

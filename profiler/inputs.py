@@ -1,6 +1,6 @@
 """What the measured requests carry: the user's own labelled inputs, or values made up in the model's shapes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,19 @@ def read_inputs(path: Path, labels: Path | None) -> Inputs:
     return Inputs(arrays, count, found, f"{path.name}, {labels.name}" if labels != path else path.name)
 
 
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], models: Iterable[ServedModel]) -> None:
+    """InvalidInput when a shape is of no input, or not one that an input of its name takes."""
+    taken = [(tensor, model.name) for model in models for tensor in model.inputs]
+    for name, shape in shapes.items():
+        of_name = [(tensor.shape, model) for tensor, model in taken if tensor.name == name]
+        if not of_name:
+            known = ", ".join(sorted({tensor.name for tensor, _ in taken}))
+            raise InvalidInput(f"--shape {name}: no model has that input; they take {known}")
+        for takes, model in of_name:
+            if not _fits(shape, takes):
+                raise InvalidInput(f"--shape {name} is {list(shape)}; {model} takes {list(takes)}")
+
+
 def check_fits(inputs: Inputs, model: ServedModel) -> None:
     """InvalidInput when the arrays are not what the model takes."""
     wanted = {tensor.name for tensor in model.inputs}
@@ -78,10 +91,7 @@ def check_fits(inputs: Inputs, model: ServedModel) -> None:
         )
     for tensor in model.inputs:
         shape = inputs.arrays[tensor.name].shape[1:]
-        fits = len(shape) == len(tensor.shape) and all(
-            size in (-1, given) for size, given in zip(tensor.shape, shape, strict=True)
-        )
-        if not fits:
+        if not _fits(shape, tensor.shape):
             raise InvalidInput(f"--inputs {tensor.name} is {list(shape)}; {model.name} takes {list(tensor.shape)}")
 
 
@@ -89,6 +99,10 @@ def only_what_it_takes(inputs: Inputs, model: ServedModel) -> Inputs:
     """The arrays the model takes, in its datatypes."""
     arrays = {t.name: inputs.arrays[t.name].astype(triton_to_np_dtype(t.datatype), copy=False) for t in model.inputs}
     return Inputs(arrays, inputs.count, inputs.labels, inputs.source)
+
+
+def _fits(given: tuple[int, ...], takes: tuple[int, ...]) -> bool:
+    return len(given) == len(takes) and all(open_or in (-1, size) for open_or, size in zip(takes, given, strict=True))
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from profiler.catalogue_writer import check_family, known_variants, write_catalo
 from profiler.entries import RANDOM_WEIGHTS, Origin, error_figure, variant_entry
 from profiler.error_rate import ErrorRate, evaluate
 from profiler.findings import Finding, find, idle_watts
-from profiler.inputs import Inputs, check_fits, make_up, only_what_it_takes, read_inputs
+from profiler.inputs import Inputs, check_fits, check_shapes, make_up, only_what_it_takes, read_inputs
 from profiler.load import Load
 from profiler.measure import Measurement, Progress
 from profiler.meters.choose import Chosen
@@ -71,6 +71,11 @@ class Profiled:
     settled: bool
 
 
+def unknown_error(name: str) -> str:
+    """What to say of a variant whose error nobody gives."""
+    return f"its error is unknown; give --labels, or --error {name}=VALUE with its source"
+
+
 class Profiler:
     """Holds what a run needs between its steps, so that a command line can show each."""
 
@@ -109,6 +114,14 @@ class Profiler:
         if len(places) > 1:
             raise InvalidInput("some variants run on a GPU and some on the CPU: one meter cannot compare them")
         return places.pop()
+
+    @property
+    def without_error(self) -> tuple[str, ...]:
+        """Variants whose error nobody gives: they are measured and shown, and cannot be written."""
+        if self.wish.labels is not None:
+            return ()
+        known = self.wish.told_errors.keys() | known_variants(self.wish.output, self.wish.family).keys()
+        return tuple(name for name in self.models if name not in known)
 
     def evaluate(self, begun: Callable[[str], None] = lambda _name: None) -> dict[str, ErrorRate]:
         """The error of every variant over the labelled inputs; nothing without labels."""
@@ -174,7 +187,7 @@ class Profiler:
         for name, model in self.models.items():
             error = self._error(name, model, errors.get(name), known.get(name), origin)
             if error is None:
-                refusals.append(f"{name}: its error is unknown; give --labels, or --error {name}=VALUE with its source")
+                refusals.append(f"{name}: {unknown_error(name)}")
                 continue
             entry = variant_entry(model, name, wish.variants[name][1], findings, error, origin)
             if entry is not None:
@@ -197,7 +210,10 @@ class Profiler:
         if self.wish.inputs is None:
             if self.wish.labels is not None:
                 raise InvalidInput("--labels needs --inputs: the labels of what?")
+            check_shapes(self.wish.shapes, self.models.values())
             return {name: make_up(model, self.wish.shapes) for name, model in self.models.items()}
+        if self.wish.shapes:
+            raise InvalidInput("--shape is for made-up inputs, and --inputs are given: leave one of them out")
         read = read_inputs(self.wish.inputs, self.wish.labels)
         for model in self.models.values():
             check_fits(read, model)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from tradewind.certificates import ServingTls, identity, named
+from tradewind.certificates import ServingTls, identity
 from tradewind.errors import NotAuthenticated, NotPermitted, StartupError
+from tradewind.files import named
 from tradewind.logs import get_logger
 from tradewind.serving import is_loopback, rich_status
 from tradewind.settings import CommonSettings
@@ -78,7 +79,7 @@ class Access:
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """What an HTTP port shows; None: it takes no TLS."""
-        return None if self.tls is None else self.tls.context()
+        return None if self.tls is None else self.tls.for_http()
 
     def digests(self) -> list[str] | None:
         """The SHA-256 of every token there is now; None where none is demanded."""
@@ -195,5 +196,5 @@ def _serving_tls(settings: CommonSettings) -> ServingTls | None:
             )
         return None
     tls = ServingTls(own, authority)
-    tls.context()
+    tls.check()
     return tls

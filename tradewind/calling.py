@@ -7,8 +7,9 @@ from typing import Any, Self, cast
 
 import grpc
 
-from tradewind.certificates import CallingTls, identity, named
+from tradewind.certificates import CallingTls, identity
 from tradewind.errors import StartupError
+from tradewind.files import named
 from tradewind.serving import is_loopback
 from tradewind.settings import PREFIX, CommonSettings
 from tradewind.tokens import OwnToken
@@ -95,7 +96,7 @@ def way(prefix: str, files: Any, drops: frozenset[str] = frozenset()) -> Way:
     tls = None
     if authority is not None or own is not None or getattr(files, f"{prefix}tls"):
         tls = CallingTls(authority, own)
-        tls.context()
+        tls.check()
     token = path("token_file")
     return Way(tls, None if token is None else OwnToken(token, variable("token_file")), drops)
 

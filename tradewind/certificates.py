@@ -1,35 +1,13 @@
-"""Certificates and keys as files: read once, checked at start, for gRPC and for HTTP alike."""
+"""Certificates and keys as files: checked at start, read again when they change, for gRPC and for HTTP alike."""
 
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import grpc
 
 from tradewind.errors import StartupError
-from tradewind.files import read_text
-
-
-@dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A file with the variable that names it, for whoever has to mend it."""
-
-    variable: str
-    path: Path
-
-    @property
-    def name(self) -> str:
-        """How to call it."""
-        return f"{self.variable}: {self.path}"
-
-    def content(self) -> bytes:
-        """What is in it."""
-        return read_text(self.path, self.name).encode()
-
-
-def named(variable: str, path: Path | None) -> NamedFile | None:
-    """The file of a setting, where it has one."""
-    return None if path is None else NamedFile(variable, path)
+from tradewind.files import Followed, NamedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +50,46 @@ def trust(context: ssl.SSLContext, authority: NamedFile) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServingTls:
-    """What a server shows, and whose certificates it asks for."""
+    """What a server shows, and whose certificates it asks for; files that change hold for the connections after."""
 
     own: Identity
     client_authority: NamedFile | None
 
-    def context(self) -> ssl.SSLContext:
-        """For HTTP; StartupError where a file is wrong."""
+    @property
+    def files(self) -> tuple[NamedFile, ...]:
+        """All it is made of."""
+        return (self.own.certificate, self.own.key, *_where_set(self.client_authority))
+
+    def check(self) -> None:
+        """StartupError where a file is wrong, or two of them do not belong together."""
+        self._context()
+
+    def for_http(self) -> ssl.SSLContext:
+        """For HTTP."""
+        return _Renewed.over(ssl.PROTOCOL_TLS_SERVER, Followed(self.files, self._context))
+
+    def for_grpc(self) -> grpc.ServerCredentials:
+        """For gRPC, which would say of a wrong file only that it cannot listen."""
+        followed = Followed(self.files, self._configuration)
+        shown = followed.current
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal shown
+            before, shown = shown, followed.current
+            return None if shown is before else shown
+
+        return grpc.dynamic_ssl_server_credentials(
+            shown, renewed, require_client_authentication=self.client_authority is not None
+        )
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        self.check()
+        return grpc.ssl_server_certificate_configuration(
+            [(self.own.key.content(), self.own.certificate.content())],
+            root_certificates=None if self.client_authority is None else self.client_authority.content(),
+        )
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -88,15 +99,6 @@ class ServingTls:
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
-    def for_grpc(self) -> grpc.ServerCredentials:
-        """For gRPC, which would say of a wrong file only that it cannot listen."""
-        self.context()
-        return grpc.ssl_server_credentials(
-            [(self.own.key.content(), self.own.certificate.content())],
-            root_certificates=None if self.client_authority is None else self.client_authority.content(),
-            require_client_auth=self.client_authority is not None,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class CallingTls:
@@ -105,8 +107,30 @@ class CallingTls:
     authority: NamedFile | None
     own: Identity | None
 
-    def context(self) -> ssl.SSLContext:
-        """For HTTP; StartupError where a file is wrong."""
+    @property
+    def files(self) -> tuple[NamedFile, ...]:
+        """All it is made of."""
+        own = () if self.own is None else (self.own.certificate, self.own.key)
+        return (*own, *_where_set(self.authority))
+
+    def check(self) -> None:
+        """StartupError where a file is wrong, or two of them do not belong together."""
+        self._context()
+
+    def for_http(self) -> ssl.SSLContext:
+        """For HTTP; files that change hold for the connections after."""
+        return _Renewed.over(ssl.PROTOCOL_TLS_CLIENT, Followed(self.files, self._context))
+
+    def for_grpc(self) -> grpc.ChannelCredentials:
+        """For gRPC, whose channels keep for good what they were made with."""
+        self.check()
+        return grpc.ssl_channel_credentials(
+            None if self.authority is None else self.authority.content(),
+            None if self.own is None else self.own.key.content(),
+            None if self.own is None else self.own.certificate.content(),
+        )
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if self.authority is None:
@@ -117,11 +141,21 @@ class CallingTls:
             self.own.load(context)
         return context
 
-    def for_grpc(self) -> grpc.ChannelCredentials:
-        """For gRPC."""
-        self.context()
-        return grpc.ssl_channel_credentials(
-            None if self.authority is None else self.authority.content(),
-            None if self.own is None else self.own.key.content(),
-            None if self.own is None else self.own.certificate.content(),
-        )
+
+def _where_set(file: NamedFile | None) -> tuple[NamedFile, ...]:
+    return () if file is None else (file,)
+
+
+class _Renewed(ssl.SSLContext):
+    """Stands for whichever context is current: event loops ask for a context once, and wrap every connection by it."""
+
+    _followed: Followed[ssl.SSLContext]
+
+    @classmethod
+    def over(cls, protocol: int, followed: Followed[ssl.SSLContext]) -> "_Renewed":
+        made = cls(protocol)
+        made._followed = followed
+        return made
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        return self._followed.current.wrap_bio(*arguments, **options)

@@ -3,17 +3,20 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tradewind.errors import StartupError
-from tradewind.files import Followed
+from tradewind.files import Followed, NamedFile
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _SHORTEST = 16
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Tokens:
 
     def __init__(self, path: Path | None, variable: str = "", others: Mapping[str, str] | None = None) -> None:
         """`others`: SHA-256 in hexadecimal by name."""
-        self._file = None if path is None else Followed(path, variable, parse_tokens)
+        self._file = None if path is None else _followed(NamedFile(variable, path), parse_tokens)
         self._others = tuple(Known(name, bytes.fromhex(digest)) for name, digest in (others or {}).items())
 
     @property
@@ -55,7 +58,7 @@ class OwnToken:
     """The token that a caller says of itself."""
 
     def __init__(self, path: Path, variable: str) -> None:
-        self._file = Followed(path, variable, _parse_own)
+        self._file = _followed(NamedFile(variable, path), _parse_own)
 
     @property
     def authorization(self) -> str:
@@ -92,6 +95,10 @@ def bearer(authorizations: Sequence[str]) -> str | None:
         return None
     parts = authorizations[0].split()
     return parts[1] if len(parts) == 2 and parts[0].lower() == "bearer" else None
+
+
+def _followed(file: NamedFile, parse: Callable[[str, str], T]) -> Followed[T]:
+    return Followed([file], lambda: parse(file.text(), file.name))
 
 
 def _parse_own(text: str, name: str) -> str:

@@ -1,15 +1,15 @@
-"""Envoy's configuration: the bootstrap that it is started with, and where all that concerns it lies."""
+"""Envoy's configuration: the bootstrap that it is started with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from inference_proxy.envoy.api import BUFFER, LUA, MARK, NAMESPACE, PROXY, TYPE
 from inference_proxy.envoy.names import is_ip
+from inference_proxy.envoy.places import Places
 from inference_proxy.envoy.pushed import address_of, assignment, host_of
 from inference_proxy.envoy.script import script
-from inference_proxy.envoy.tls import fingerprint, towards_clients, towards_triton
+from inference_proxy.envoy.tls import towards_clients, towards_triton
 from inference_proxy.refusals import no_server, too_much
 from tradewind.calling import PLAIN, Way
 from tradewind.certificates import ServingTls
@@ -18,60 +18,6 @@ _LARGEST_MESSAGE = 2**31 - 1 + 5
 _NO_LIMIT = 2**32 - 1
 _CONNECT_TIMEOUT = "1s"
 _PROXY_AWAY = "the proxy's own process does not answer: try again when it is back"
-
-
-@dataclass(frozen=True)
-class Places:
-    """The files and sockets of one Envoy."""
-
-    directory: Path
-    """In the spool: what is pushed, the state and the log."""
-    sockets: Path
-    """A short path, as sockets need: the admin interface and this process."""
-
-    @property
-    def bootstrap(self) -> Path:
-        """The configuration that Envoy is started with."""
-        return self.directory / "bootstrap.json"
-
-    @property
-    def pushed(self) -> Path:
-        """The watched directory."""
-        return self.directory / "pushed"
-
-    @property
-    def routes(self) -> Path:
-        """The routes with the decisions in force."""
-        return self.pushed / "routes.json"
-
-    def endpoints(self, cluster: str) -> Path:
-        """Which Tritons have a variant."""
-        return self.pushed / f"{cluster}.json"
-
-    @property
-    def writers(self) -> Path:
-        """Where Envoy's workers make their parts of the spool."""
-        return self.directory / "writers"
-
-    @property
-    def log(self) -> Path:
-        """What Envoy says."""
-        return self.directory / "envoy.log"
-
-    @property
-    def state(self) -> Path:
-        """Which process is ours."""
-        return self.directory / "state.json"
-
-    @property
-    def admin(self) -> Path:
-        """Envoy's admin interface."""
-        return self.sockets / "admin"
-
-    @property
-    def proxy(self) -> Path:
-        """Where this process listens for Envoy."""
-        return self.sockets / "proxy"
 
 
 @dataclass(frozen=True)
@@ -93,11 +39,7 @@ def bootstrap(
     """The configuration that Envoy is started with; `clusters` are Triton's addresses by cluster."""
     pushed = any(len(addresses) > 1 for addresses in clusters.values())
     return {
-        "node": {
-            "id": "tradewind",
-            "cluster": "tradewind",
-            "metadata": {"certificates": fingerprint(doors.clients, doors.triton.tls)},
-        },
+        "node": {"id": "tradewind", "cluster": "tradewind"},
         "admin": {"address": {"pipe": {"path": str(places.admin), "mode": 0o600}}},
         "static_resources": {
             "listeners": [_listener(places, host, port, at_most, doors)],
@@ -128,7 +70,7 @@ def _listener(places: Places, host: str, port: int, at_most: int | None, doors: 
                         "typed_config": _connection_manager(places, at_most) | _seen_certificate(doors.clients),
                     }
                 ],
-                **towards_clients(doors.clients),
+                **towards_clients(doors.clients, places),
             }
         ],
     }
@@ -150,7 +92,7 @@ def _connection_manager(places: Places, at_most: int | None) -> Any:
         "local_reply_config": {"mappers": _local_replies(at_most)},
         "rds": {
             "route_config_name": "decisions",
-            "config_source": _pushed(places, places.routes),
+            "config_source": places.source(places.routes),
         },
         "http_filters": [
             {
@@ -220,10 +162,10 @@ def _triton(places: Places, name: str, addresses: Sequence[str], at_most: int | 
         "lb_policy": "LEAST_REQUEST",
         "typed_extension_protocol_options": _http2(),
         "circuit_breakers": {"thresholds": [_thresholds(at_most)]},
-        **towards_triton(way.tls, [host_of(address) for address in addresses]),
+        **towards_triton(way.tls, [host_of(address) for address in addresses], places),
     }
     if pushed:
-        cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": _pushed(places, places.endpoints(name))}}
+        cluster |= {"type": "EDS", "eds_cluster_config": {"eds_config": places.source(places.endpoints(name))}}
     else:
         # A name that has both is more often than not served on IPv4 alone, as `localhost` is.
         family = {"dns_lookup_family": "V4_PREFERRED"}
@@ -298,13 +240,6 @@ def _http2() -> Any:
             "explicit_http_config": {"http2_protocol_options": {}},
             "common_http_protocol_options": {"idle_timeout": "0s"},
         }
-    }
-
-
-def _pushed(places: Places, path: Path) -> Any:
-    return {
-        "path_config_source": {"path": str(path), "watched_directory": {"path": str(places.pushed)}},
-        "resource_api_version": "V3",
     }
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from inference_proxy.envoy.configuration import Places
+from inference_proxy.envoy.places import Places
 from tradewind.errors import StartupError
 from tradewind.logs import get_logger
 

@@ -6,16 +6,18 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from inference_proxy.endpoints import Endpoint
-from inference_proxy.envoy.configuration import Doors, Places, bootstrap
+from inference_proxy.envoy.configuration import Doors, bootstrap
 from inference_proxy.envoy.names import Names
+from inference_proxy.envoy.places import Places
 from inference_proxy.envoy.process import EnvoyProcess, find_binary
 from inference_proxy.envoy.pushed import Place, pushed_endpoints, pushed_routes
+from inference_proxy.envoy.tls import pushed_secrets
 from inference_proxy.envoy.told import Terms, table
 from inference_proxy.envoy.writers import Writers
 from inference_proxy.intervals import Intervals
@@ -26,7 +28,9 @@ from inference_proxy.settings import ProxySettings
 from inference_proxy.tallies import Tallies
 from inference_proxy.targets import Target
 from tradewind.access import NO_TOKEN, UNKNOWN_TOKEN, Access
+from tradewind.certificates import CallingTls, ServingTls
 from tradewind.errors import StartupError
+from tradewind.files import Followed
 from tradewind.logs import get_logger
 from tradewind.serving import warn_if_exposed
 
@@ -73,6 +77,9 @@ class Steering:
         self._seen_last: Any = None
         self._told: Any = None
         self._assigned: dict[str, list[Place]] = {}
+        tls = [each for each in (access.tls, self._way.tls) if each is not None]
+        self._certificates = Followed([file for each in tls for file in each.files], partial(_checked, tls))
+        self._certificates_told: object = None
         self._names = Names(endpoint.grpc_address for endpoint in endpoints)
         self._pushes = 0
         self.port = 0
@@ -151,6 +158,10 @@ class Steering:
         """Writes what has changed since the last time."""
         if len(self._endpoints) > 1:
             self._push_endpoints()
+        if self._certificates.current is not self._certificates_told:
+            self._certificates_told = self._certificates.current
+            for path, secret in pushed_secrets(self._access.tls, self._way.tls, self.places).items():
+                _swap(path, secret)
         now_us = time.time_ns() // 1_000
         seen = self._seen(now_us)
         if seen == self._seen_last:
@@ -215,6 +226,13 @@ class Steering:
 
     def _cluster_of(self, target: Target) -> str:
         return self._clusters[target_key(target)]
+
+
+def _checked(tls: Iterable[ServingTls | CallingTls]) -> object:
+    """Something new whenever the files have changed and are right; StartupError where they are not."""
+    for each in tls:
+        each.check()
+    return object()
 
 
 def target_key(target: Target) -> tuple[str, str]:

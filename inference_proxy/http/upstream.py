@@ -54,7 +54,7 @@ class Upstream:
     def __init__(self, way: Way = PLAIN) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._scheme, self._dress = "http" if way.tls is None else "https", way.dress
-        self._tls = True if way.tls is None else way.tls.context()
+        self._tls = True if way.tls is None else way.tls.for_http()
 
     def open(self) -> None:
         """Nothing is connected before the first request."""

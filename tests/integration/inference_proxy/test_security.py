@@ -1,6 +1,7 @@
 """TLS, client certificates and tokens on both fronts, from the client to Triton; decisions come over TLS as well."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import grpc
+import httpx
 import pytest
 import tritonclient.grpc.aio as grpc_aio
 import tritonclient.http.aio as http_aio
@@ -23,7 +25,7 @@ from inference_proxy.spool import RECORD
 from local_stack.ports import free_ports
 from local_stack.triton import Triton
 from profiler.served_model import connect
-from tests.certificates import Certificates
+from tests.certificates import Certificates, make_certificates
 from tests.integration.inference_proxy.guarded_triton import guarded
 from tests.integration.inference_proxy.stand import (
     Selector,
@@ -320,3 +322,94 @@ async def test_a_triton_that_is_another_than_it_should_be_is_told_nothing(
                 async with session.get(url) as answer:
                     assert answer.status == 503
         assert not triton.shown
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_renewed_certificates_are_shown_without_a_restart(
+    front: ProxyFront, models: Triton, tmp_path: Path, sqlite_url: str
+) -> None:
+    (tmp_path / "renewed").mkdir()
+    made = make_certificates(tmp_path / "renewed")
+    selector = Selector()
+    await selector.start()
+    async with guarded(models, Access(CommonSettings(**made.serving(ask=True)), "127.0.0.1:0")) as triton:
+        options = {
+            "proxy_selector": selector.address,
+            "proxy_triton_grpc": f"127.0.0.1:{triton.grpc_port}",
+            "proxy_triton_http": f"127.0.0.1:{triton.http_port}",
+            "proxy_triton_ca_file": made.ca,
+            "proxy_triton_certificate_file": made.certificate("app"),
+            "proxy_triton_key_file": made.key("app"),
+            **made.serving(ask=True),
+        }
+        async with (
+            secured(front, tmp_path, sqlite_url, models, **options) as proxy,
+            channel_to(proxy, made, "app") as early,
+        ):
+            addresses = (proxy.settings.proxy_listen, proxy.settings.proxy_http_listen)
+            pid = None if proxy.envoy is None else proxy.envoy.process.pid
+            assert (await served(early, None)).model_name == "ident_small"
+            make_certificates(made.directory)
+            for address in addresses:
+                await shown_soon(address, made)
+            assert (await served(early, None)).model_name == "ident_small"  # A connection stays what it was.
+            async with channel_to(proxy, made, "app") as late:
+                assert (await served(late, None)).model_name == "ident_small"
+            if proxy.envoy is not None:
+                await read_by_envoy(proxy, made)
+                assert proxy.envoy.process.pid == pid
+            # Wrong ones change nothing, not even when Envoy looks at them again because of a decision.
+            known = made.certificate("server").read_text()
+            made.certificate("server").write_text("no certificate")
+            selector.decide("ident", {"medium": 1.0}, reading_now(100.0))
+            async with channel_to(proxy, made, "app") as late:
+                await served_by(late, "medium")
+            for address in addresses:
+                assert await asyncio.to_thread(shown, address, made) == ssl.PEM_cert_to_DER_cert(known)
+    await selector.stop()
+
+
+def shown(address: str, certificates: Certificates) -> bytes | None:
+    """The certificate that a port shows; None where it does not believe these."""
+    context = ssl.create_default_context(cafile=str(certificates.ca))
+    context.load_cert_chain(certificates.certificate("app"), certificates.key("app"))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    host, _, port = address.rpartition(":")
+    try:
+        with (
+            socket.create_connection((host, int(port)), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            return secured.getpeercert(binary_form=True)
+    except (ssl.SSLError, ConnectionError):
+        return None
+
+
+async def shown_soon(address: str, certificates: Certificates) -> None:
+    wanted = ssl.PEM_cert_to_DER_cert(certificates.certificate("server").read_text())
+    async with asyncio.timeout(20):
+        while True:
+            if await asyncio.to_thread(shown, address, certificates) == wanted:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def read_by_envoy(proxy: Proxy, certificates: Certificates) -> None:
+    """Towards Triton as well: Envoy says the serial numbers of what it shows."""
+    assert proxy.envoy is not None
+    wanted = {serial_number(certificates.certificate(name)) for name in ("server", "app")}
+    transport = httpx.AsyncHTTPTransport(uds=str(proxy.envoy.places.admin))
+    async with httpx.AsyncClient(transport=transport, base_url="http://envoy") as client, asyncio.timeout(20):
+        while True:
+            pairs = (await client.get("/certs")).json()["certificates"]
+            if wanted <= {int(each["serial_number"], 16) for pair in pairs for each in pair.get("cert_chain", [])}:
+                return
+            await asyncio.sleep(0.05)
+
+
+def serial_number(path: Path) -> int:
+    """The integer after the version, which every certificate of today begins with."""
+    found = ssl.PEM_cert_to_DER_cert(path.read_text())
+    begins = found.index(bytes.fromhex("a003020102")) + 5
+    length = found[begins + 1]
+    return int.from_bytes(found[begins + 2 : begins + 2 + length])

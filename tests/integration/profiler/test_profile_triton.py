@@ -99,9 +99,12 @@ def test_an_interrupted_run_goes_on(burning_triton: Triton, tmp_path: Path) -> N
 
 def test_an_unknown_error_is_refused_not_zero(burning_triton: Triton, tmp_path: Path) -> None:
     asked = wish(burning_triton, tmp_path, "burn-small")
+    assert Profiler(asked).without_error == ("burn-small",)
     refusals = profiled(asked, chosen(burning_triton)).refusals
     assert "its error is unknown" in refusals[0]
     assert not asked.output.exists()
+    told = dataclasses.replace(asked, told_errors={"burn-small": 5.0}, told_source="a paper")
+    assert Profiler(told).without_error == ()
 
 
 class Faulty:
@@ -183,6 +186,8 @@ def test_what_is_asked_wrongly_is_said(burning_triton: Triton, tmp_path: Path) -
         Profiler(dataclasses.replace(wish(burning_triton, tmp_path), address="127.0.0.1:1"))
     with pytest.raises(InvalidInput, match="--labels needs --inputs"):
         Profiler(wish(burning_triton, tmp_path, labels=tmp_path / "labels.npy"))
+    with pytest.raises(InvalidInput, match="--shape W: no model has that input"):
+        Profiler(wish(burning_triton, tmp_path, shapes={"W": (3,)}))
 
 
 def test_what_would_spoil_the_end_is_said_before_the_beginning(burning_triton: Triton, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from profiler.inputs import check_fits, make_up, only_what_it_takes, read_inputs
+from profiler.inputs import check_fits, check_shapes, make_up, only_what_it_takes, read_inputs
 from profiler.served_model import ServedModel, Tensor
 from tradewind.errors import InvalidInput
 
@@ -37,6 +37,21 @@ def test_open_dimensions_need_a_shape() -> None:
     with pytest.raises(InvalidInput, match="--shape X"):
         make_up(open_model, {})
     assert make_up(open_model, {"X": (3, 8, 8)}).batch(0, 2)["X"].shape == (2, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ({"Y": (3,)}, "--shape Y: no model has that input; they take X"),
+        ({"X": (3, 8)}, r"--shape X is \[3, 8\]; m takes \[3, -1, -1\]"),
+        ({"X": (4, 8, 8)}, r"--shape X is \[4, 8, 8\]; m takes \[3, -1, -1\]"),
+    ],
+)
+def test_a_shape_that_no_input_takes_is_refused(shapes: dict[str, tuple[int, ...]], said: str) -> None:
+    open_model = model(Tensor("X", "FP32", (3, -1, -1)))
+    with pytest.raises(InvalidInput, match=said):
+        check_shapes(shapes, [open_model])
+    check_shapes({"X": (3, 8, 8)}, [open_model])
 
 
 def test_strings_cannot_be_made_up() -> None:
