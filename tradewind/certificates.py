@@ -73,7 +73,7 @@ class ServingTls:
         followed = Followed(self.files, self._configuration)
         shown = followed.current
 
-        def renewed() -> grpc.ServerCertificateConfiguration | None:
+        def renewed() -> Any:  # None where nothing changed, which the stubs do not know.
             nonlocal shown
             before, shown = shown, followed.current
             return None if shown is before else shown
