@@ -181,7 +181,7 @@ async def test_when_no_reading_holds_any_more_the_setting_says_what_serves(
     await until(lambda: reason() is DecisionReason.STALE_READING)
     stale = running.service.board.in_force[unique_zone, "resnet"]
     assert stale.heaviest_variant == variant
-    assert stale.decided_at - brief.valid_to < timedelta(seconds=0.2)
+    assert stale.decided_at - brief.valid_to < timedelta(seconds=5)  # By the clock, not by the next message.
 
 
 async def test_a_restart_goes_on_where_it_stopped(
