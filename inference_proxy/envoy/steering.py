@@ -82,6 +82,7 @@ class Steering:
         self._certificates_told: object = None
         self._names = Names(endpoint.grpc_address for endpoint in endpoints)
         self._pushes = 0
+        self._stopping = False
         self.port = 0
 
     @property
@@ -132,10 +133,12 @@ class Steering:
             await self._names.look()
 
     async def watch(self) -> None:
-        """Starts Envoy again whenever it died."""
+        """Starts Envoy again whenever it died by itself."""
         wait = _WATCH_S
         while True:
             await asyncio.sleep(wait)
+            if self._stopping:
+                return
             if self.process.alive:
                 wait = _WATCH_S
                 continue
@@ -151,6 +154,7 @@ class Steering:
 
     async def stop(self, grace_s: float) -> None:
         """Drains and ends Envoy, unless it is to stay."""
+        self._stopping = True
         if not self._settings.proxy_envoy_stays:
             await self.process.stop(grace_s)
 

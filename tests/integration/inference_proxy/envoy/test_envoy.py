@@ -1,6 +1,7 @@
 """The Envoy front between a real client and a real Triton: what goes straight, what does not, and who steers."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from inference_proxy.store import ledger, unattributed
 from local_stack.ports import free_ports
 from local_stack.triton import Triton
 from tests.integration.inference_proxy.conftest import UNLIMITED
+from tests.integration.inference_proxy.http.asking import address_over_http, ask, infer_json
 from tests.integration.inference_proxy.stand import (
     Selector,
     eventually,
@@ -31,6 +33,7 @@ from tests.integration.inference_proxy.stand import (
     settings_for,
 )
 from tradewind.database import reading
+from tradewind.migrate import upgrade
 
 
 @pytest.fixture
@@ -255,6 +258,23 @@ async def test_a_triton_that_is_away_is_said_in_words(
         own_models.start()
         await served_by(stub, "small")
         assert proxy.envoy is not None
+
+
+async def test_an_envoy_that_was_ended_stays_down_while_the_rest_drains(settings: ProxySettings) -> None:
+    upgrade(settings.database_url)
+    proxy = Proxy(settings)
+    await proxy.start()
+    try:
+        # Longer than it takes to see that Envoy is gone.
+        body = json.dumps(infer_json(wait_s="1.5"))
+        slow = asyncio.create_task(ask(address_over_http(proxy), "POST", "/v2/models/ident/infer", body))
+        await eventually(lambda: proxy.tallies.in_flight == 1)
+    finally:
+        await proxy.stop()
+    assert (await slow).status == 200
+    assert proxy.envoy is not None
+    assert not proxy.envoy.process.alive
+    assert not proxy.envoy.places.state.exists()
 
 
 async def test_tenants_are_told_apart(settings: ProxySettings) -> None:
