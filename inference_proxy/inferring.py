@@ -19,7 +19,7 @@ from inference_proxy.routes import Lane
 from inference_proxy.targets import Target
 from inference_proxy.tenants import Tenants
 from inference_proxy.tritons import Tritons
-from inference_proxy.wire import InferRequest, Malformed, first_dimension, parameters_of, read_request
+from inference_proxy.wire import InferRequest, Malformed, as_triton_reads, first_dimension, parameters_of, read_request
 from inference_proxy.wishes import Wishes, read_wishes
 from tradewind.errors import InvalidInput
 
@@ -67,7 +67,7 @@ class Inferring:
             read = read_request(request)
         except Malformed:
             return await self._tritons.infer(request, None, context)
-        route = self._routes.get(read.model_name)
+        route = self._routes.get(read.model_name) or self._routes.get(as_triton_reads(read.model_name))
         if route is None:
             return await self._tritons.infer(request, read, context)
         tallies = self._accounting.tallies

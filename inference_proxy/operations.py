@@ -83,7 +83,7 @@ def _state(family: FamilyRoute) -> operations_pb2.FamilyState:
     return operations_pb2.FamilyState(
         family=family.name,
         decision=family.decision.id if family.decision is not None else "",
-        ready=[target.variant for target in family.targets if target.ready],
+        ready=[target.variant for target in family.targets if target.serves],
         forced_variant=force.variant if force is not None else None,
         forced_until=messages.timestamp(from_microseconds(force.until_us)) if force is not None else None,
     )

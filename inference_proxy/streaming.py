@@ -26,6 +26,7 @@ from inference_proxy.wire import (
     InferRequest,
     InferResponse,
     Malformed,
+    as_triton_reads,
     boolean_parameter,
     first_dimension,
     parameters_of,
@@ -177,7 +178,8 @@ class _Stream:
             read = read_request(request)
         except Malformed:
             return await self._pass_on(request, None)
-        route = self.rules.routes.get(read.model_name)
+        routes = self.rules.routes
+        route = routes.get(read.model_name) or routes.get(as_triton_reads(read.model_name))
         if route is None:
             return await self._pass_on(request, read)
         parameters = parameters_of(read)

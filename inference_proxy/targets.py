@@ -70,6 +70,11 @@ class Target:
         return self.ready is not False and self.answering
 
     @property
+    def serves(self) -> bool:
+        """Whether a Triton that answers has it ready, as far as is known."""
+        return bool(self.ready) and self.answering
+
+    @property
     def batches(self) -> bool:
         """Whether the first dimension of its inputs counts inferences."""
         return bool(self.max_batch_size)

@@ -20,6 +20,7 @@ from inference_proxy.routes import FamilyRoute
 from inference_proxy.summed_messages import summed_statistics
 from inference_proxy.targets import Target
 from inference_proxy.tritons import Tritons
+from inference_proxy.wire import as_triton_reads
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -33,19 +34,19 @@ class VirtualModels:
     async def model_ready(self, request: bytes, context: Context) -> bytes:
         """Ready when any permitted variant is."""
         asked = _parse(service_pb2.ModelReadyRequest, request)
-        family = self._families.get(asked.name) if asked is not None else None
+        family = self._family(asked.name) if asked is not None else None
         if asked is None or family is None:
             return await self._about("ModelReady", asked.name if asked is not None else "", request, context)
         refusal = unknown_version(family.name, asked.version)
         if refusal is not None and refusal.code is grpc.StatusCode.INVALID_ARGUMENT:
             await refuse(refusal, context)
-        ready = refusal is None and any(target.ready for target in family.targets)
+        ready = refusal is None and any(target.serves for target in family.targets)
         return bytes(service_pb2.ModelReadyResponse(ready=ready).SerializeToString())
 
     async def model_metadata(self, request: bytes, context: Context) -> bytes:
         """A variant's metadata under the family's name: load tools take the name from here and then ask for it."""
         asked = _parse(service_pb2.ModelMetadataRequest, request)
-        family = self._families.get(asked.name) if asked is not None else None
+        family = self._family(asked.name) if asked is not None else None
         if asked is None or family is None:
             return await self._about("ModelMetadata", asked.name if asked is not None else "", request, context)
         target = await _spokesman(family, asked.version, context)
@@ -60,7 +61,7 @@ class VirtualModels:
     async def model_config(self, request: bytes, context: Context) -> bytes:
         """A variant's config under the family's name, with the largest batch that every ready variant takes."""
         asked = _parse(service_pb2.ModelConfigRequest, request)
-        family = self._families.get(asked.name) if asked is not None else None
+        family = self._family(asked.name) if asked is not None else None
         if asked is None or family is None:
             return await self._about("ModelConfig", asked.name if asked is not None else "", request, context)
         target = await _spokesman(family, asked.version, context)
@@ -78,7 +79,7 @@ class VirtualModels:
     async def model_statistics(self, request: bytes, context: Context) -> bytes:
         """The variants' statistics in one row; a list of all models has the families in it."""
         asked = _parse(service_pb2.ModelStatisticsRequest, request)
-        family = self._families.get(asked.name) if asked is not None else None
+        family = self._family(asked.name) if asked is not None else None
         if asked is None or (asked.name and family is None):
             return await self._tritons.statistics(request, context)
         if family is not None:
@@ -111,7 +112,7 @@ class VirtualModels:
         if index is None:
             return answer
         for name, family in self._families.items():
-            if any(target.ready for target in family.targets):
+            if any(target.serves for target in family.targets):
                 index.models.add(name=name, version=VERSION, state="READY")
             elif not asked.ready:
                 index.models.add(name=name, version=VERSION, state="UNAVAILABLE", reason="no variant is ready")
@@ -133,7 +134,7 @@ class VirtualModels:
     async def trace_setting(self, request: bytes, context: Context) -> bytes:
         """Of a family: read from its first variant, set on every one."""
         asked = _parse(service_pb2.TraceSettingRequest, request)
-        family = self._families.get(asked.model_name) if asked is not None else None
+        family = self._family(asked.model_name) if asked is not None else None
         if asked is None or family is None:
             return await self._tritons.tell("TraceSetting", request, context)
         answers = []
@@ -142,11 +143,14 @@ class VirtualModels:
             answers.append(await self._tritons.tell("TraceSetting", asked.SerializeToString(), context))
         return answers[0]
 
+    def _family(self, name: str) -> FamilyRoute | None:
+        return self._families.get(as_triton_reads(name.encode()).decode())
+
     async def _about(self, method: str, model: str, request: bytes, context: Context) -> bytes:
         return await self._tritons.ask(method, request, context, self._tritons.having(model))
 
     async def _refuse_families(self, name: str, action: str, context: Context) -> None:
-        family = self._families.get(name)
+        family = self._family(name)
         if family is not None:
             await refuse(not_loadable(name, action, [target.model for target in family.targets]), context)
 

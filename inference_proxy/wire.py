@@ -4,11 +4,13 @@ Protobuf allows both halves: top-level fields can be walked by tag and length wi
 appended wins over what came before (the last value of a singular field; the last entry of a map key).
 """
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = 0, 1, 2, 3, 4, 5
 _MAX_VARINT_BYTES = 10
+_DOUBLE = struct.Struct("<d")
 _MAX_GROUP_DEPTH = 100
 
 # Tags of ModelInferRequest: field number << 3 | wire type.
@@ -70,6 +72,11 @@ def read_request(data: bytes) -> InferRequest:
     except IndexError as error:
         raise Malformed("the message ends inside a field") from error
     return InferRequest(name, version, request_id, parameters, first_input)
+
+
+def as_triton_reads(name: bytes) -> bytes:
+    """The name that Triton takes a name for: it ends at the first NUL, as a text of C does."""
+    return name.partition(b"\0")[0]
 
 
 def first_dimension(tensor: bytes | None) -> int:
@@ -258,6 +265,8 @@ def _parameter(data: bytes) -> ParameterValue | None:
             value = _signed(_varint(data, start)[0])
         elif tag == 0x1A:
             value = data[start:stop].decode()
+        elif tag == 0x21:
+            (value,) = _DOUBLE.unpack(data[start:stop])
         elif tag == 0x28:
             value = _varint(data, start)[0]
     return value

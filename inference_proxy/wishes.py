@@ -96,5 +96,5 @@ def _number(parameters: Mapping[str, ParameterValue], name: str) -> float | None
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or number < 0:
-        raise InvalidInput(f"{name} '{str(value)[:40]}' is not a number of 0 or more: write it as a string or an int64")
+        raise InvalidInput(f"{name} '{str(value)[:40]}' is not a number of 0 or more: write it as a number or as text")
     return number

@@ -82,7 +82,7 @@ class Steering:
         self._certificates_told: object = None
         self._names = Names(endpoint.grpc_address for endpoint in endpoints)
         self._pushes = 0
-        self._stopping = False
+        self._stopping = self._mute = False
         self.port = 0
 
     @property
@@ -92,11 +92,16 @@ class Steering:
 
     async def start(self) -> int:
         """Tells Envoy where things stand, starts it or takes it over, and says the public port."""
-        for path in (self.places.pushed, self.places.writers):
-            path.mkdir(parents=True, exist_ok=True)
         if len(self._endpoints) > 1:
             await self._names.look()
-        self.push_changes()
+        try:
+            for path in (self.places.pushed, self.places.writers):
+                path.mkdir(parents=True, exist_ok=True)
+            self._push()
+        except OSError as error:
+            raise StartupError(
+                f"TRADEWIND_PROXY_SPOOL_DIRECTORY: {self.places.directory} cannot be written: {error.strerror}"
+            ) from error
         host, _, port = self._settings.proxy_listen.rpartition(":")
         addresses = [endpoint.grpc_address for endpoint in self._endpoints]
         clusters = dict.fromkeys(self._clusters.values(), addresses)
@@ -159,7 +164,21 @@ class Steering:
             await self.process.stop(grace_s)
 
     def push_changes(self) -> None:
-        """Writes what has changed since the last time."""
+        """Writes what has changed since the last time; what cannot be written is written when it can."""
+        try:
+            self._push()
+        except OSError as error:
+            self._seen_last = self._told = self._certificates_told = None
+            if not self._mute:
+                where = str(self.places.pushed)
+                log.error("Envoy cannot be told of changes and goes on as it was", at=where, error=error.strerror)  # noqa: TRY400
+            self._mute = True
+        else:
+            if self._mute:
+                log.info("Envoy is told of changes again")
+            self._mute = False
+
+    def _push(self) -> None:
         if len(self._endpoints) > 1:
             self._push_endpoints()
         if self._certificates.current is not self._certificates_told:
@@ -221,9 +240,9 @@ class Steering:
         }
         for cluster, places in assigned.items():
             if self._assigned.get(cluster) != places:
-                self._assigned[cluster] = places
                 content = pushed_endpoints(cluster, places, f"{time.time_ns():x}")
                 _swap(self.places.endpoints(cluster), content)
+                self._assigned[cluster] = places
 
     def _targets(self) -> list[Target]:
         return [target for route in self._routes.values() if isinstance(route, FamilyRoute) for target in route.targets]

@@ -7,7 +7,7 @@ local OTHER, LONGEST = "other", 128
 -- `known` is this worker's own table of names.
 function tenants.of(known, headers, key, at_most)
   if not key or key == "" then return "" end
-  local name = headers:get(key)
+  local name = headers:getAtIndex(key, 0) -- `get` joins what was said twice.
   if not name or name == "" then return "" end
   name = name:sub(1, LONGEST):gsub("[^\32-\126]", "?")
   if known[name] then return name end

@@ -50,6 +50,9 @@ families:
 """
 
 
+_PARAMETERS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
+
+
 class Selector(selector_pb2_grpc.SelectorServicer):
     """A real gRPC server whose decisions the test makes."""
 
@@ -223,8 +226,7 @@ def infer_request(model: str, values: list[float] | None = None, **parameters: A
     request.inputs.add(name="INPUT", datatype="FP32", shape=[1] if flat else [1, len(data)])
     request.raw_input_contents.append(data.tobytes())
     for key, value in parameters.items():
-        kind = "bool_param" if isinstance(value, bool) else "int64_param" if isinstance(value, int) else "string_param"
-        setattr(request.parameters[key], kind, value)
+        setattr(request.parameters[key], _PARAMETERS[type(value)], value)
     return request
 
 

@@ -239,12 +239,22 @@ async def test_statistics_count_what_was_served(server: Server) -> None:
         (row,) = (await server.stub.ModelStatistics(about)).model_stats
         return row
 
-    before = await statistics()
+    async def settled() -> Any:
+        """Triton counts an inference some moments after it has answered."""
+        found = await statistics()
+        while True:
+            await asyncio.sleep(0.2)
+            later = await statistics()
+            if later.inference_count == found.inference_count:
+                return later
+            found = later
+
+    before = await settled()
     request = infer_request(server.identity, [0.0] * 6)
     request.inputs[0].shape[:] = [3, 2]
     await server.stub.ModelInfer(request)
     await server.stub.ModelInfer(infer_request(server.identity))
-    after = await statistics()
+    after = await settled()
     assert (after.name, after.version) == (server.identity, "1")
     assert after.inference_count - before.inference_count == 4
     assert after.inference_stats.success.count - before.inference_stats.success.count == 2

@@ -1,6 +1,7 @@
 """The gRPC front before a real Triton: families, real names, streams, sequences, requirements, and what they cost."""
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,20 @@ async def test_inferences_of_the_dark_are_priced_when_the_selector_returns(
     assert total().emissions_g == pytest.approx(300 * 100 / 3.6e9)
 
 
+async def test_a_name_ends_where_triton_reads_its_end(proxy: Proxy, selector: Selector, stub: Any) -> None:
+    await decide(proxy, selector, {"small": 1.0})
+    for name in ("ident_small", "ident_small\0", "ident_small\0x", "ident\0", "ident\0_large"):
+        answer = await stub.ModelInfer(infer_request(name))
+        assert (answer.model_name, receipt_of(answer)["carbon_variant"]) == ("ident_small", "small")
+        streamed = await stub.ModelStreamInfer(iter([infer_request(name)])).read()
+        assert receipt_of(streamed.infer_response)["carbon_variant"] == "small"
+    assert (await stub.ModelMetadata(service_pb2.ModelMetadataRequest(name="ident\0x"))).name == "ident"
+    with pytest.raises(grpc.aio.AioRpcError, match="ident"):
+        await stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="ident\0"))
+    tallies = proxy.tallies
+    assert sum(tallies.of(family, "small").inferences for family in ("", "ident")) == 10
+
+
 async def test_requirements_are_honoured_or_refused_with_the_reason(
     proxy: Proxy, selector: Selector, stub: Any
 ) -> None:
@@ -131,6 +146,8 @@ async def test_requirements_are_honoured_or_refused_with_the_reason(
     assert (answer.model_name, receipt_of(answer)["carbon_fallback"]) == ("ident_large", "pinned")
     for wish, text in (
         ({"carbon_min_accuracy": 99}, "no permitted variant of 'ident' satisfies carbon_min_accuracy 99"),
+        ({"carbon_min_accuracy": 99.5}, "no permitted variant of 'ident' satisfies carbon_min_accuracy 99.5"),
+        ({"carbon_min_accuracy": math.nan}, "carbon_min_accuracy 'nan' is not a number"),
         ({"carbon_min_accuracy": "good"}, "carbon_min_accuracy 'good' is not a number"),
         ({"carbon_max_latency_ms": "5"}, "p95 unknown"),
         ({"carbon_pin_variant": "resnet"}, "it has small, medium, large"),

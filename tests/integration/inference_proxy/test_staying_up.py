@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tritonclient.grpc import service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from inference_proxy.proxy import Proxy
 from inference_proxy.report import Known, Span, Sums, read_report
@@ -48,6 +48,27 @@ async def test_a_triton_that_is_away_costs_no_inference(models: Triton, tmp_path
         assert there.served >= 50
         await eventually(lambda: not away.closed)
         assert proxy.tallies.of("ident", "small").inferences == 50
+
+
+async def test_a_family_is_not_ready_while_no_triton_answers(
+    own_models: Triton, tmp_path: Path, sqlite_url: str
+) -> None:
+    settings = settings_for(tmp_path, sqlite_url, proxy_triton_grpc=own_models.grpc, proxy_triton_http="")
+    async with running(settings) as proxy, grpc.aio.insecure_channel(address_of(proxy)) as channel:
+
+        async def becomes(ready: bool) -> None:
+            async with asyncio.timeout(60):
+                about = service_pb2.ModelReadyRequest(name="ident")
+                while True:
+                    if (await stub_of(channel).ModelReady(about)).ready is ready:
+                        return
+                    await asyncio.sleep(0.05)
+
+        await becomes(True)
+        own_models.child.kill()
+        await becomes(False)
+        own_models.start()
+        await becomes(True)
 
 
 async def test_requests_are_balanced_and_a_killed_triton_costs_at_most_what_was_in_flight(

@@ -26,6 +26,7 @@ short_names = st.text(max_size=12)
 long_names = st.text(min_size=1, max_size=4).map(lambda text: (text * 1024)[:1024])
 names = short_names | long_names
 int64s = st.integers(-(2**63), 2**63 - 1)
+doubles = st.floats(allow_nan=False)  # Which is not equal to itself.
 
 
 @st.composite
@@ -34,11 +35,13 @@ def infer_requests(draw: st.DrawFn) -> service_pb2.ModelInferRequest:
     request = service_pb2.ModelInferRequest(
         model_name=draw(names), model_version=draw(st.sampled_from(["", "1", "7"])), id=draw(names)
     )
-    for key, value in draw(st.dictionaries(names, st.booleans() | int64s | names, max_size=4)).items():
+    for key, value in draw(st.dictionaries(names, st.booleans() | int64s | doubles | names, max_size=4)).items():
         if isinstance(value, bool):
             request.parameters[key].bool_param = value
         elif isinstance(value, int):
             request.parameters[key].int64_param = value
+        elif isinstance(value, float):
+            request.parameters[key].double_param = value
         else:
             request.parameters[key].string_param = value
     for shape in draw(st.lists(st.lists(int64s, max_size=4), max_size=3)):

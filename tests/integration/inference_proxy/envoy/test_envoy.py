@@ -1,6 +1,7 @@
 """The Envoy front between a real client and a real Triton: what goes straight, what does not, and who steers."""
 
 import asyncio
+import errno
 import json
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import func, select
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from inference_proxy.envoy import steering
 from inference_proxy.proxy import Proxy
 from inference_proxy.settings import ProxyFront, ProxySettings
 from inference_proxy.spool import RECORD
@@ -33,6 +35,7 @@ from tests.integration.inference_proxy.stand import (
     settings_for,
 )
 from tradewind.database import reading
+from tradewind.errors import StartupError
 from tradewind.migrate import upgrade
 
 
@@ -211,6 +214,37 @@ async def test_decisions_come_into_force_at_once(fronted: Proxy, client: Any, se
     assert max(took) < 5
 
 
+async def test_a_decision_that_could_not_be_written_comes_into_force_when_it_can(
+    client: Any, selector: Selector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector.decide("ident", {"small": 1.0})
+    await served_by(client, "small")
+    tried = []
+
+    def full(path: Path, _content: Any) -> None:
+        tried.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steering, "_swap", full)
+        selector.decide("ident", {"large": 1.0})
+        await eventually(lambda: len(tried) >= 3)
+        await served_by(client, "small")
+    await served_by(client, "large")
+
+
+async def test_a_spool_that_cannot_be_written_is_said_at_start(
+    settings: ProxySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(steering, "_swap", full)
+    with pytest.raises(StartupError, match=r"TRADEWIND_PROXY_SPOOL_DIRECTORY.*cannot be written: No space left"):
+        async with running(settings):
+            pass
+
+
 async def test_a_large_tensor_goes_through(client: Any) -> None:
     values = np.arange(26_214_400, dtype=np.float32)
     request = service_pb2.ModelInferRequest(model_name="ident")
@@ -281,8 +315,9 @@ async def test_tenants_are_told_apart(settings: ProxySettings) -> None:
     own = settings.model_copy(update={"proxy_tenant_key": "x-team", "proxy_tenants": 2})
     async with running(own) as proxy, grpc.aio.insecure_channel(own.proxy_listen) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        for team in ("a", "b", "c", "a"):
+        for team in ("a", "b", "c"):
             await stub.ModelInfer(infer_request("ident"), metadata=(("x-team", team),))
+        await stub.ModelInfer(infer_request("ident"), metadata=(("x-team", "a"), ("x-team", "b")))
         await stub.ModelInfer(infer_request("ident"))
         await eventually(lambda: stored(proxy) == 5)
         with reading(proxy.engine) as connection:

@@ -5,6 +5,7 @@ local harness = {}
 local function getter(values)
   return {
     get = function(_, key) return values[key] end,
+    getAtIndex = function(_, key, index) return index == 0 and values[key] or nil end,
     getNumValues = function(_, key) return values[key] and 1 or 0 end,
     add = function(_, key, value)
       assert(values[key] == nil, key)
