@@ -49,7 +49,7 @@ class TallyCollector(Collector):
         refused.add_metric([], self._tallies.refused)
         in_flight = GaugeMetricFamily("tradewind_requests_in_flight", "Requests that Triton is working on.")
         in_flight.add_metric([], self._tallies.in_flight)
-        spool = GaugeMetricFamily("tradewind_spool_bytes", "Size of the records on the local disk.")
+        spool = GaugeMetricFamily("tradewind_spool_bytes", "Size of the records on the local disk, stored or not.")
         spool.add_metric([], self._spooled_bytes())
         return [
             inferences,

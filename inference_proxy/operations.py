@@ -85,6 +85,8 @@ def _state(family: FamilyRoute) -> operations_pb2.FamilyState:
         decision=family.decision.id if family.decision is not None else "",
         ready=[target.variant for target in family.targets if target.serves],
         forced_variant=force.variant if force is not None else None,
+        observes=family.switches.observe,
+        rollout_pct=family.switches.rollout_pct,
         forced_until=messages.timestamp(from_microseconds(force.until_us)) if force is not None else None,
     )
 

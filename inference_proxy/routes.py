@@ -176,7 +176,7 @@ class FamilyRoute:
         """Called when another decision has come into force."""
         self._by_variant = {target.variant: target for target in self.targets}
         self._fallback = self._by_variant[fallback_variant]
-        self._intervals, self._tallies, self._switches = intervals, tallies, switches
+        self._intervals, self._tallies, self.switches = intervals, tallies, switches
         self._splitter, self._rollout = Splitter(), Splitter()
         followed = switches.rollout_pct / 100
         self._rollout.use({"follow": followed, "keep": 1 - followed})
@@ -257,9 +257,9 @@ class FamilyRoute:
         """What the operator's switches make of all the requests that a variant was decided for, by fraction."""
         if self.force is not None and now_us < self.force.until_us:
             return [(1.0, self._by_variant[self.force.variant], Fallback.FORCED)]
-        if self._switches.observe:
+        if self.switches.observe:
             return [(1.0, self._fallback, Fallback.OBSERVE)]
-        followed = self._switches.rollout_pct / 100
+        followed = self.switches.rollout_pct / 100
         parts = [(followed, decided, None), (1 - followed, self._fallback, Fallback.ROLLOUT)]
         return [part for part in parts if part[0] > 0]
 
@@ -300,9 +300,9 @@ class FamilyRoute:
             force = self.force = None
         if force is not None:
             return self._by_variant[force.variant], Fallback.FORCED
-        if self._switches.observe:
+        if self.switches.observe:
             return self._fallback, Fallback.OBSERVE
-        if self._switches.rollout_pct < 100 and self._rollout.next() == "keep":
+        if self.switches.rollout_pct < 100 and self._rollout.next() == "keep":
             return self._fallback, Fallback.ROLLOUT
         return decided, reason
 

@@ -85,8 +85,13 @@ def standing(state: Any) -> str:
     """How a family stands, as one line."""
     if state.HasField("forced_variant"):
         follows = f"forced to {state.forced_variant} until {_second(state.forced_until)}"
+    elif not state.decision:
+        follows = "has heard no decision yet"
+    elif state.observes:
+        follows = f"only observes decision {state.decision}; the fallback variant serves"
     else:
-        follows = f"follows decision {state.decision}" if state.decision else "has heard no decision yet"
+        share = "" if state.rollout_pct >= 100 else f" with {state.rollout_pct:g} % of the requests"
+        follows = f"follows decision {state.decision}{share}"
     return f"{state.family}: {follows}; ready: {', '.join(state.ready) or 'no variant'}"
 
 

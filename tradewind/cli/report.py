@@ -69,6 +69,8 @@ def _draw(png: Path, ask: Callable[[list[str]], Any]) -> None:
     """A picture of the span, by the period that shows it best."""
     from tradewind.cli.report_plot import plot_report
 
+    if png.suffix.lower() != ".png":
+        raise InvalidInput(f"--png {png}: it is written as PNG, let its name end in .png")
     period = next((coarse for coarse, length in _COARSER if _length(ask([coarse])) >= length), "minute")
     answer = ask([period, "family", "variant"])
     if not answer.rows:

@@ -158,6 +158,7 @@ async def test_the_report_command_says_what_is_wrong(proxy: Proxy) -> None:
     at = ("--proxy", address_of(proxy))
     assert "group_by 'moon'" in (await command("report", "--by", "moon", *at))[1]
     assert "--from 'soon' is not a time" in (await command("report", "--from", "soon", *at))[1]
+    assert "let its name end in .png" in (await command("report", "--png", "report.svg", *at))[1]
     assert "no inference proxy answers at 127.0.0.1:1" in (await command("report", "--proxy", "127.0.0.1:1"))[1]
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tradewind/rpc/v1/operations.proto\x12\x10tradewind.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x13\x46orceVariantRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08operator\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"\x16\n\x14\x46orceVariantResponse\"F\n\x15ReleaseVariantRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"*\n\x16ReleaseVariantResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"\x13\n\x11ListStatesRequest\"\xa0\x01\n\x0b\x46\x61milyState\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x03(\t\x12\x1b\n\x0e\x66orced_variant\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x30\n\x0c\x66orced_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x11\n\x0f_forced_variant\"C\n\x12ListStatesResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.tradewind.rpc.v1.FamilyState\"(\n\x15ListOperationsRequest\x12\x0f\n\x07\x61t_most\x18\x01 \x01(\x05\"\xae\x01\n\tOperation\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08operator\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\t\"I\n\x16ListOperationsResponse\x12/\n\noperations\x18\x01 \x03(\x0b\x32\x1b.tradewind.rpc.v1.Operation2\x8e\x03\n\nOperations\x12]\n\x0c\x46orceVariant\x12%.tradewind.rpc.v1.ForceVariantRequest\x1a&.tradewind.rpc.v1.ForceVariantResponse\x12\x63\n\x0eReleaseVariant\x12\'.tradewind.rpc.v1.ReleaseVariantRequest\x1a(.tradewind.rpc.v1.ReleaseVariantResponse\x12W\n\nListStates\x12#.tradewind.rpc.v1.ListStatesRequest\x1a$.tradewind.rpc.v1.ListStatesResponse\x12\x63\n\x0eListOperations\x12\'.tradewind.rpc.v1.ListOperationsRequest\x1a(.tradewind.rpc.v1.ListOperationsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tradewind/rpc/v1/operations.proto\x12\x10tradewind.rpc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x80\x01\n\x13\x46orceVariantRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0f\n\x07variant\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08operator\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"\x16\n\x14\x46orceVariantResponse\"F\n\x15ReleaseVariantRequest\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0b\n\x03why\x18\x03 \x01(\t\"*\n\x16ReleaseVariantResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\"\x13\n\x11ListStatesRequest\"\xc7\x01\n\x0b\x46\x61milyState\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x03(\t\x12\x1b\n\x0e\x66orced_variant\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x30\n\x0c\x66orced_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08observes\x18\x06 \x01(\x08\x12\x13\n\x0brollout_pct\x18\x07 \x01(\x01\x42\x11\n\x0f_forced_variant\"C\n\x12ListStatesResponse\x12-\n\x06states\x18\x01 \x03(\x0b\x32\x1d.tradewind.rpc.v1.FamilyState\"(\n\x15ListOperationsRequest\x12\x0f\n\x07\x61t_most\x18\x01 \x01(\x05\"\xae\x01\n\tOperation\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12\x0f\n\x07variant\x18\x04 \x01(\t\x12)\n\x05until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08operator\x18\x06 \x01(\t\x12\x0b\n\x03why\x18\x07 \x01(\t\"I\n\x16ListOperationsResponse\x12/\n\noperations\x18\x01 \x03(\x0b\x32\x1b.tradewind.rpc.v1.Operation2\x8e\x03\n\nOperations\x12]\n\x0c\x46orceVariant\x12%.tradewind.rpc.v1.ForceVariantRequest\x1a&.tradewind.rpc.v1.ForceVariantResponse\x12\x63\n\x0eReleaseVariant\x12\'.tradewind.rpc.v1.ReleaseVariantRequest\x1a(.tradewind.rpc.v1.ReleaseVariantResponse\x12W\n\nListStates\x12#.tradewind.rpc.v1.ListStatesRequest\x1a$.tradewind.rpc.v1.ListStatesResponse\x12\x63\n\x0eListOperations\x12\'.tradewind.rpc.v1.ListOperationsRequest\x1a(.tradewind.rpc.v1.ListOperationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,15 +43,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSTATESREQUEST']._serialized_start=359
   _globals['_LISTSTATESREQUEST']._serialized_end=378
   _globals['_FAMILYSTATE']._serialized_start=381
-  _globals['_FAMILYSTATE']._serialized_end=541
-  _globals['_LISTSTATESRESPONSE']._serialized_start=543
-  _globals['_LISTSTATESRESPONSE']._serialized_end=610
-  _globals['_LISTOPERATIONSREQUEST']._serialized_start=612
-  _globals['_LISTOPERATIONSREQUEST']._serialized_end=652
-  _globals['_OPERATION']._serialized_start=655
-  _globals['_OPERATION']._serialized_end=829
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=831
-  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=904
-  _globals['_OPERATIONS']._serialized_start=907
-  _globals['_OPERATIONS']._serialized_end=1305
+  _globals['_FAMILYSTATE']._serialized_end=580
+  _globals['_LISTSTATESRESPONSE']._serialized_start=582
+  _globals['_LISTSTATESRESPONSE']._serialized_end=649
+  _globals['_LISTOPERATIONSREQUEST']._serialized_start=651
+  _globals['_LISTOPERATIONSREQUEST']._serialized_end=691
+  _globals['_OPERATION']._serialized_start=694
+  _globals['_OPERATION']._serialized_end=868
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_start=870
+  _globals['_LISTOPERATIONSRESPONSE']._serialized_end=943
+  _globals['_OPERATIONS']._serialized_start=946
+  _globals['_OPERATIONS']._serialized_end=1344
 # @@protoc_insertion_point(module_scope)

@@ -137,11 +137,17 @@ class FamilyState(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     FORCED_VARIANT_FIELD_NUMBER: _builtins.int
     FORCED_UNTIL_FIELD_NUMBER: _builtins.int
+    OBSERVES_FIELD_NUMBER: _builtins.int
+    ROLLOUT_PCT_FIELD_NUMBER: _builtins.int
     family: _builtins.str
     decision: _builtins.str
     """Empty before the first decision."""
     forced_variant: _builtins.str
     """Absent when nothing is forced."""
+    observes: _builtins.bool
+    """Decisions are booked, and the fallback variant serves."""
+    rollout_pct: _builtins.float
+    """The share of the requests, in percent, that follows decisions; the fallback variant serves the rest."""
     @_builtins.property
     def ready(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Variants that Triton has ready."""
@@ -156,10 +162,12 @@ class FamilyState(_message.Message):
         ready: _abc.Iterable[_builtins.str] | None = ...,
         forced_variant: _builtins.str | None = ...,
         forced_until: _timestamp_pb2.Timestamp | None = ...,
+        observes: _builtins.bool = ...,
+        rollout_pct: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_forced_variant", b"_forced_variant", "forced_until", b"forced_until", "forced_variant", b"forced_variant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_forced_variant", b"_forced_variant", "decision", b"decision", "family", b"family", "forced_until", b"forced_until", "forced_variant", b"forced_variant", "ready", b"ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_forced_variant", b"_forced_variant", "decision", b"decision", "family", b"family", "forced_until", b"forced_until", "forced_variant", b"forced_variant", "observes", b"observes", "ready", b"ready", "rollout_pct", b"rollout_pct"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__forced_variant: _TypeAlias = _typing.Literal["forced_variant"]  # noqa: Y015
     _WhichOneofArgType__forced_variant: _TypeAlias = _typing.Literal["_forced_variant", b"_forced_variant"]  # noqa: Y015
