@@ -9,6 +9,7 @@ have lost it.
 import asyncio
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -50,6 +51,11 @@ autosave_on_changes true
 autosave_interval 200
 max_queued_messages 0
 max_inflight_messages 1000
+log_type error
+log_type warning
+log_type notice
+log_type information
+log_type subscribe
 user root
 """
 
@@ -133,6 +139,16 @@ class Stack:
         self.broker.wait_until(lambda: listens(self.broker.pid, self.port), timeout_s=20, what="listen")
 
 
+    def save_session(self) -> None:
+        """Has the broker write down who the service is: killed before that, it would keep nothing for it, ever."""
+        self.broker.wait_until(
+            lambda: topics.OBSERVATIONS in self.broker.log.read_text(), timeout_s=20, what="hear the service subscribe"
+        )
+        os.kill(self.broker.pid, signal.SIGUSR1)
+        saved = self.directory / "mosquitto.db"
+        self.broker.wait_until(saved.exists, timeout_s=20, what="save its sessions")
+
+
 @contextmanager
 def stack_in(directory: Path) -> Iterator[Stack]:
     """A started stack with an empty, migrated database."""
@@ -143,6 +159,7 @@ def stack_in(directory: Path) -> Iterator[Stack]:
         stack.start_broker()
         stack.service.start()
         stack.service.wait_listening()
+        stack.save_session()
         yield stack
     finally:
         stack.service.stop()
