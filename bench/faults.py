@@ -138,7 +138,6 @@ class Stack:
         self.broker.start()
         self.broker.wait_until(lambda: listens(self.broker.pid, self.port), timeout_s=20, what="listen")
 
-
     def save_session(self) -> None:
         """Has the broker write down who the service is: killed before that, it would keep nothing for it, ever."""
         self.broker.wait_until(
