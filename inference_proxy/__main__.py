@@ -47,7 +47,7 @@ def spare_the_allocator() -> None:
 def spare_the_collector() -> None:
     """What was loaded at start stays: the garbage collector need not walk it again, nor run every 700 objects.
 
-    What is in flight at a collection grows old with it, and as garbage is freed at one of the oldest alone: every 50th,
+    What is in flight at a collection grows old with it, and as garbage is freed at one of the oldest alone: every 66th,
     or it piles up for many minutes.
     """
     gc.collect()
