@@ -1,6 +1,6 @@
 """What the measured requests carry: the user's own labelled inputs, or values made up in the model's shapes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], models: Iterable[ServedM
             known = ", ".join(sorted({tensor.name for tensor, _ in taken}))
             raise InvalidInput(f"--shape {name}: no model has that input; they take {known}")
         for takes, model in of_name:
-            if not _fits(shape, takes):
+            if not fits(shape, takes):
                 raise InvalidInput(f"--shape {name} is {list(shape)}; {model} takes {list(takes)}")
 
 
@@ -91,7 +91,7 @@ def check_fits(inputs: Inputs, model: ServedModel) -> None:
         )
     for tensor in model.inputs:
         shape = inputs.arrays[tensor.name].shape[1:]
-        if not _fits(shape, tensor.shape):
+        if not fits(shape, tensor.shape):
             raise InvalidInput(f"--inputs {tensor.name} is {list(shape)}; {model.name} takes {list(tensor.shape)}")
 
 
@@ -101,7 +101,8 @@ def only_what_it_takes(inputs: Inputs, model: ServedModel) -> Inputs:
     return Inputs(arrays, inputs.count, inputs.labels, inputs.source)
 
 
-def _fits(given: tuple[int, ...], takes: tuple[int, ...]) -> bool:
+def fits(given: Sequence[int], takes: Sequence[int]) -> bool:
+    """Whether a shape is one that an input takes, whose open dimensions are -1."""
     return len(given) == len(takes) and all(open_or in (-1, size) for open_or, size in zip(takes, given, strict=True))
 
 

@@ -82,7 +82,7 @@ class Steering:
         self._certificates_told: object = None
         self._names = Names(endpoint.grpc_address for endpoint in endpoints)
         self._pushes = 0
-        self._stopping = self._mute = False
+        self._stopping = self._unwritten = False
         self.port = 0
 
     @property
@@ -169,14 +169,14 @@ class Steering:
             self._push()
         except OSError as error:
             self._seen_last = self._told = self._certificates_told = None
-            if not self._mute:
+            if not self._unwritten:
                 where = str(self.places.pushed)
                 log.error("Envoy cannot be told of changes and goes on as it was", at=where, error=error.strerror)  # noqa: TRY400
-            self._mute = True
+            self._unwritten = True
         else:
-            if self._mute:
+            if self._unwritten:
                 log.info("Envoy is told of changes again")
-            self._mute = False
+            self._unwritten = False
 
     def _push(self) -> None:
         if len(self._endpoints) > 1:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.ahead import check_folder
-from profiler.inputs import Inputs, read_inputs
+from profiler.inputs import Inputs, fits, read_inputs
 from profiler.models.repository import Backend, confesses_random_weights, write_model
 from tradewind.errors import InvalidInput
 
@@ -68,7 +68,7 @@ def _as_it_takes(source: Path, inputs: Inputs) -> Inputs:
         array, tensor = inputs.arrays[value.name], value.type.tensor_type
         wanted = [size.dim_value or -1 for size in tensor.shape.dim][1:]
         given = list(array.shape[1:])
-        if len(given) != len(wanted) or any(size not in (-1, has) for size, has in zip(wanted, given, strict=True)):
+        if not fits(given, wanted):
             raise InvalidInput(f"--inputs {value.name} is {given} without the examples; {source} takes {wanted}")
         arrays[value.name] = array.astype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), copy=False)
     return replace(inputs, arrays=arrays)
